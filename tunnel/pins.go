@@ -1,0 +1,72 @@
+package tunnel
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/knownhosts"
+)
+
+// hostAlias is the address under which a machine's key is looked up: its name,
+// for addresses come and go.
+func hostAlias(name string) string { return net.JoinHostPort(name, "22") }
+
+// Pin records the host keys of machines by name, in place of any earlier ones.
+// The file is made if it is not there; keys of other machines stay.
+func Pin(file string, keys map[string]ssh.PublicKey) error {
+	return rewrite(file, func(lines []string) []string {
+		lines = slices.DeleteFunc(lines, func(l string) bool { return keys[lineName(l)] != nil })
+		for name, key := range keys {
+			lines = append(lines, knownhosts.Line([]string{hostAlias(name)}, key))
+		}
+		slices.Sort(lines)
+		return lines
+	})
+}
+
+// Unpin forgets the host keys of machines.
+func Unpin(file string, names ...string) error {
+	return rewrite(file, func(lines []string) []string {
+		return slices.DeleteFunc(lines, func(l string) bool { return slices.Contains(names, lineName(l)) })
+	})
+}
+
+func lineName(line string) string {
+	name, _, _ := strings.Cut(line, " ")
+	return name
+}
+
+// rewrite replaces a file of lines as a whole, so that a reader never sees
+// half of it.
+func rewrite(file string, change func([]string) []string) error {
+	content, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read the pinned host keys: %w", err)
+	}
+	lines := change(strings.FieldsFunc(string(content), func(r rune) bool { return r == '\n' }))
+	var out bytes.Buffer
+	for _, l := range lines {
+		out.WriteString(l + "\n")
+	}
+	temp, err := os.CreateTemp(filepath.Dir(file), ".pins-")
+	if err != nil {
+		return fmt.Errorf("write the pinned host keys: %w", err)
+	}
+	defer func() { _ = os.Remove(temp.Name()) }()
+	_, err = temp.Write(out.Bytes())
+	if err := errors.Join(err, temp.Close()); err != nil {
+		return fmt.Errorf("write the pinned host keys: %w", err)
+	}
+	if err := os.Rename(temp.Name(), file); err != nil {
+		return fmt.Errorf("write the pinned host keys: %w", err)
+	}
+	return nil
+}
