@@ -1,0 +1,106 @@
+// Package providers says what a driver is: something that boots, lists,
+// starts, stops and deletes machines. Each driver lives in a folder of its own
+// below this one.
+//
+// Drivers know nothing of Docker swarm, databases or apps; they depend on
+// package tunnel only for the form of an SSH endpoint.
+package providers
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"skep/tunnel"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// Role is what a machine is in its swarm.
+type Role string
+
+// The two roles.
+const (
+	Manager Role = "manager"
+	Worker  Role = "worker"
+)
+
+// Machine is one machine as its provider tells it. It is plain data.
+type Machine struct {
+	Env, Name      string
+	Role           Role
+	Driver         string
+	Region         string
+	Address        string // where others reach it
+	PrivateAddress string // where the environment's nodes reach it
+	Running        bool
+	Fresh          bool     // made, but never started
+	Batch          []string // names of all machines that were asked for with it
+	HourlyUSD      float64
+	Created        time.Time
+	SSH            tunnel.Endpoint // KnownHosts is left to the caller
+}
+
+// Spec is a machine to be made.
+type Spec struct {
+	Env, Name string
+	Role      Role
+	Region    string
+	Image     string   // "" is the driver's own
+	Batch     []string // names of all machines that are asked for together
+}
+
+// Driver makes machines. Every call may be repeated: what is there already is
+// left as it is, and what is gone already is not an error.
+type Driver interface {
+	// Check fails with one clear line where the driver cannot work here: no
+	// engine, no token, no such image. It makes nothing that costs anything.
+	Check(ctx context.Context, image string) error
+	// Create makes a batch of one environment and returns once all of them
+	// are started; what they share (key, network) is made once.
+	Create(ctx context.Context, specs []Spec) ([]Machine, error)
+	// List asks the provider, by label or tag. An empty name is every environment.
+	List(ctx context.Context, env string) ([]Machine, error)
+	Start(ctx context.Context, machines []Machine) error
+	Stop(ctx context.Context, machines []Machine) error
+	// Delete returns when the provider confirms that they are gone.
+	Delete(ctx context.Context, machines []Machine) error
+	// Purge removes all that is left of an environment, machines included,
+	// and fails with what remains.
+	Purge(ctx context.Context, env string) error
+}
+
+// Admitter is a Driver that has a way of its own into a machine, so that its
+// host key needs no trust on first use.
+type Admitter interface {
+	// Admit authorizes skep's key on the running machine and reads its host key.
+	Admit(ctx context.Context, m Machine) (ssh.PublicKey, error)
+}
+
+// Number is the n of <env>-<role>-<n>, or 0 for a name of another form.
+func (m Machine) Number() int {
+	digits, ours := strings.CutPrefix(m.Name, m.Env+"-"+string(m.Role)+"-")
+	n, err := strconv.ParseUint(digits, 10, 31)
+	if !ours || err != nil {
+		return 0
+	}
+	return int(n)
+}
+
+// Sort puts machines in the order of environment, managers first, number.
+func Sort(machines []Machine) {
+	slices.SortFunc(machines, func(a, b Machine) int {
+		return cmp.Or(cmp.Compare(a.Env, b.Env), cmp.Compare(a.Role, b.Role), cmp.Compare(a.Number(), b.Number()))
+	})
+}
+
+// ErrBoot is a machine that will not come up however long one waits.
+var ErrBoot = errors.New("it does not boot")
+
+// ErrRefused is a Create that ended before it made anything: there is nothing
+// to take back.
+var ErrRefused = errors.New("nothing was made")
