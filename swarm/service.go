@@ -1,0 +1,129 @@
+package swarm
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/network"
+	api "github.com/docker/docker/api/types/swarm"
+)
+
+// Labels that skep sets on what it makes in a swarm.
+const (
+	LabelStack = "skep.stack" // the stack a service, network or volume belongs to
+	// LabelSpec holds a digest of what was asked for: on a service of all of it,
+	// on its containers of the task template alone, so that a change of scale
+	// restarts nothing.
+	LabelSpec = "skep.spec"
+)
+
+// EnsureNetwork makes an attachable overlay network unless it is there.
+func (e *Engine) EnsureNetwork(ctx context.Context, name string, labels map[string]string) error {
+	found, err := e.NetworkInspect(ctx, name, network.InspectOptions{})
+	if err == nil {
+		if found.Driver != "overlay" {
+			return fmt.Errorf("network %s on %s is a %s network, not an overlay", name, e.Node(), found.Driver)
+		}
+		return nil
+	}
+	if !errdefs.IsNotFound(err) {
+		return fmt.Errorf("look for network %s: %s", name, brief(err))
+	}
+	_, err = e.NetworkCreate(ctx, name, network.CreateOptions{Driver: "overlay", Attachable: true, Labels: labels})
+	if err != nil && !strings.Contains(err.Error(), "already exists") {
+		return fmt.Errorf("make network %s: %s", name, brief(err))
+	}
+	return nil
+}
+
+// Change says what Apply did.
+type Change string
+
+// The three outcomes of Apply.
+const (
+	Created   Change = "created"
+	Updated   Change = "updated"
+	Unchanged Change = "unchanged"
+)
+
+// Apply creates the service, or updates it where it differs from the spec. The
+// spec's own digests are added to its labels.
+func (e *Engine) Apply(ctx context.Context, spec api.ServiceSpec) (Change, error) {
+	spec = stamp(spec)
+	found, err := e.Service(ctx, spec.Name)
+	if errdefs.IsNotFound(err) {
+		if _, err := e.ServiceCreate(ctx, spec, api.ServiceCreateOptions{}); err != nil {
+			return "", fmt.Errorf("create service %s: %s", spec.Name, brief(err))
+		}
+		return Created, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if owner := found.Spec.Labels[LabelStack]; owner != spec.Labels[LabelStack] {
+		return "", fmt.Errorf("there is a service %s already, of stack %q", spec.Name, owner)
+	}
+	if found.Spec.Labels[LabelSpec] == spec.Labels[LabelSpec] && !paused(found) {
+		return Unchanged, nil
+	}
+	// Without it a service that was forced to restart once would do so again.
+	spec.TaskTemplate.ForceUpdate = found.Spec.TaskTemplate.ForceUpdate
+	if _, err := e.ServiceUpdate(ctx, found.ID, found.Version, spec, api.ServiceUpdateOptions{}); err != nil {
+		return "", fmt.Errorf("update service %s: %s", spec.Name, brief(err))
+	}
+	return Updated, nil
+}
+
+// paused says whether an update stopped half way; another one takes it on.
+func paused(s api.Service) bool {
+	return s.UpdateStatus != nil && (s.UpdateStatus.State == api.UpdateStatePaused || s.UpdateStatus.State == api.UpdateStateRollbackPaused)
+}
+
+// Service looks a service up by its exact name.
+func (e *Engine) Service(ctx context.Context, name string) (api.Service, error) {
+	s, _, err := e.ServiceInspectWithRaw(ctx, name, api.ServiceInspectOptions{})
+	if err != nil {
+		return s, fmt.Errorf("look for service %s: %w", name, err)
+	}
+	return s, nil
+}
+
+// stamp adds the digests to a copy of the spec.
+func stamp(spec api.ServiceSpec) api.ServiceSpec {
+	c := *spec.TaskTemplate.ContainerSpec
+	c.Labels = with(c.Labels, LabelSpec, digest(spec.TaskTemplate))
+	spec.TaskTemplate.ContainerSpec = &c
+	spec.Labels = with(spec.Labels, LabelSpec, digest(spec))
+	return spec
+}
+
+func with(labels map[string]string, key, value string) map[string]string {
+	all := map[string]string{key: value}
+	for k, v := range labels {
+		all[k] = v
+	}
+	return all
+}
+
+func digest(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		// The API's types marshal by their nature.
+		panic(err)
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
+// RemoveService removes a service; its volumes stay.
+func (e *Engine) RemoveService(ctx context.Context, name string) error {
+	if err := e.ServiceRemove(ctx, name); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("remove service %s: %s", name, brief(err))
+	}
+	return nil
+}
