@@ -1,0 +1,149 @@
+package nodes
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"skep/providers"
+	"skep/usage"
+)
+
+// CreateOptions are what `nodes create` asks for.
+type CreateOptions struct {
+	Managers, Workers int // how many more; with neither, 1 and 2 in a new environment
+	Driver            string
+	Regions           []string // machines are spread over them in turn
+	Image             string   // "" is the driver's own
+	Keep              bool     // what a failed create made stays
+}
+
+// mostManagers is Docker's own advice: every one of them agrees to every change.
+const mostManagers = 7
+
+// plan computes what a create has to make, without doing anything: the machines
+// of a batch that an earlier run left unfinished, and new ones.
+//
+// A machine is finished once it is a labelled member of the swarm. A batch is
+// joined only after all of it was made, so what is missing of one with a
+// finished machine was removed on purpose. Asking again for as many as were asked
+// for with an unfinished machine means that batch.
+func plan(env string, all []providers.Machine, finished map[string]bool, o CreateOptions) ([]providers.Spec, error) {
+	if o.Managers < 0 || o.Workers < 0 {
+		return nil, usage.Errorf("the number of nodes cannot be negative")
+	}
+	batch := unfinishedBatch(all, finished)
+	unspecified := o.Managers == 0 && o.Workers == 0
+	names := missing(batch, all)
+	if unspecified && len(all) == 0 && len(batch) == 0 {
+		o.Managers, o.Workers = 1, 2
+	}
+	if !unspecified && slices.ContainsFunc(all, func(m providers.Machine) bool { return !finished[m.Name] && asksFor(env, m.Batch, o) }) {
+		o.Managers, o.Workers = 0, 0
+	}
+	managers := o.Managers
+	for _, m := range all {
+		if m.Role == providers.Manager {
+			managers++
+		}
+	}
+	if inBatch, _ := count(env, names); managers+inBatch == 0 {
+		return nil, usage.Errorf("%s has no manager: a new environment needs at least one (-m 1)", env)
+	}
+	if managers > mostManagers && o.Managers > 0 {
+		return nil, usage.Errorf("%s would have %d managers: more than %d make a swarm slower, not safer", env, managers, mostManagers)
+	}
+	fresh := append(numbered(env, providers.Manager, o.Managers, all, names), numbered(env, providers.Worker, o.Workers, all, names)...)
+	if len(batch) > 0 {
+		// What is missing belongs to the batch that it was asked for with.
+		return append(specs(env, names, batch, o), specs(env, fresh, fresh, o)...), nil
+	}
+	return specs(env, fresh, fresh, o), nil
+}
+
+// unfinishedBatch is the names of all machines asked for together with those
+// that never became part of the swarm.
+func unfinishedBatch(all []providers.Machine, finished map[string]bool) []string {
+	var names []string
+	for _, m := range all {
+		if finished[m.Name] {
+			continue
+		}
+		names = append(names, m.Name)
+		if !slices.ContainsFunc(m.Batch, func(n string) bool { return finished[n] }) {
+			names = append(names, m.Batch...)
+		}
+	}
+	slices.Sort(names)
+	return slices.DeleteFunc(slices.Compact(names), func(n string) bool { return n == "" })
+}
+
+// missing is what of the batch has to be made, or made whole.
+func missing(batch []string, all []providers.Machine) []string {
+	var names []string
+	for _, name := range batch {
+		i := slices.IndexFunc(all, func(m providers.Machine) bool { return m.Name == name })
+		if i < 0 || all[i].Fresh {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func count(env string, names []string) (managers, workers int) {
+	for _, n := range names {
+		switch {
+		case n == "": // no batch at all
+		case roleOf(env, n) == providers.Manager:
+			managers++
+		default:
+			workers++
+		}
+	}
+	return managers, workers
+}
+
+// asksFor says whether a batch is of as many machines as the options ask for.
+func asksFor(env string, batch []string, o CreateOptions) bool {
+	managers, workers := count(env, batch)
+	return managers == o.Managers && workers == o.Workers
+}
+
+func roleOf(env, name string) providers.Role {
+	if (providers.Machine{Env: env, Name: name, Role: providers.Manager}).Number() > 0 {
+		return providers.Manager
+	}
+	return providers.Worker
+}
+
+// numbered gives n names after the highest number in use: that of a node that
+// was removed from between is not given again.
+func numbered(env string, role providers.Role, n int, all []providers.Machine, others []string) []string {
+	highest := 0
+	for _, m := range all {
+		if m.Role == role {
+			highest = max(highest, m.Number())
+		}
+	}
+	for _, name := range others {
+		highest = max(highest, (providers.Machine{Env: env, Name: name, Role: role}).Number())
+	}
+	var names []string
+	for i := range n {
+		names = append(names, fmt.Sprintf("%s-%s-%d", env, role, highest+1+i))
+	}
+	return names
+}
+
+func specs(env string, names, batch []string, o CreateOptions) []providers.Spec {
+	var all []providers.Spec
+	for i, name := range names {
+		s := providers.Spec{Env: env, Name: name, Role: roleOf(env, name), Image: o.Image, Batch: batch}
+		if len(o.Regions) > 0 {
+			s.Region = o.Regions[i%len(o.Regions)]
+		}
+		all = append(all, s)
+	}
+	slices.SortStableFunc(all, func(a, b providers.Spec) int { return cmp.Compare(a.Role, b.Role) })
+	return all
+}

@@ -1,0 +1,283 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"time"
+
+	"skep/providers"
+	"skep/swarm"
+	"skep/tunnel"
+	"skep/usage"
+
+	api "github.com/docker/docker/api/types/swarm"
+	"github.com/docker/docker/api/types/volume"
+)
+
+// drainTimeout is how long tasks may take to end before a node goes without it.
+const drainTimeout = time.Minute
+
+// RemoveAll removes the whole environment, whatever state it is in, and
+// returns once every driver confirms that nothing of it is left.
+func (e *Environment) RemoveAll(ctx context.Context) error {
+	unlock, err := e.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	e.Close()
+	var errs []error
+	for _, driver := range e.Drivers {
+		errs = append(errs, driver.Purge(ctx, e.Name))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("remove %s: %w", e.Name, err)
+	}
+	e.Log.Info(e.Name + " is gone: nothing of it is left")
+	return e.forget()
+}
+
+// forget removes what is kept of the environment on this computer.
+func (e *Environment) forget() error {
+	err := os.Remove(e.Home.KnownHosts(e.Name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// Remove takes single nodes out of the swarm and deletes their machines. It
+// refuses what would cost the managers their quorum, and, unless loseData,
+// what holds data of a stack. Before a node goes, retire takes out of their
+// clusters what the environment runs on it.
+func (e *Environment) Remove(ctx context.Context, named []string, loseData bool, retire func(ctx context.Context, node string) error) error {
+	unlock, err := e.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	all, err := e.existing(ctx)
+	if err != nil {
+		return err
+	}
+	going, err := pick(e.Name, all, named)
+	if err != nil {
+		return err
+	}
+	manager, err := e.stayingManager(ctx, all, going)
+	if err != nil {
+		return err
+	}
+	members, err := manager.Members(ctx)
+	if err != nil {
+		return err
+	}
+	cheapestFirst(going, members)
+	if err := keepsQuorum(members, names(going)); err != nil {
+		return err
+	}
+	if !loseData {
+		if err := e.refuseData(ctx, going); err != nil {
+			return err
+		}
+	}
+	for _, m := range going {
+		if err := retire(ctx, m.Name); err != nil {
+			if !loseData {
+				return err
+			}
+			e.Log.Warn("its databases count it as lost from now on", "node", m.Name, "error", err)
+		}
+		if err := e.removeOne(ctx, manager, m); err != nil {
+			return fmt.Errorf("remove %s: %w", m.Name, err)
+		}
+		e.Log.Info("removed", "node", m.Name)
+	}
+	return nil
+}
+
+// pick finds the named machines.
+func pick(env string, all []providers.Machine, names []string) ([]providers.Machine, error) {
+	var found []providers.Machine
+	for _, name := range names {
+		i := slices.IndexFunc(all, func(m providers.Machine) bool { return m.Name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("%s has no node %s", env, name)
+		}
+		if !contains(found, all[i]) {
+			found = append(found, all[i])
+		}
+	}
+	return found, nil
+}
+
+// stayingManager is a working manager that is not removed.
+func (e *Environment) stayingManager(ctx context.Context, all, going []providers.Machine) (*swarm.Engine, error) {
+	staying := slices.DeleteFunc(slices.Clone(all), func(m providers.Machine) bool {
+		return m.Role != providers.Manager || contains(going, m)
+	})
+	if len(staying) == 0 {
+		return nil, usage.Errorf("that leaves %s without a manager: `skep nodes rm %s` removes all of it", e.Name, e.Name)
+	}
+	return e.manager(ctx, staying)
+}
+
+// cheapestFirst puts machines in the order in which their loss costs the
+// managers least: workers, managers that are out of reach already, the others.
+func cheapestFirst(going []providers.Machine, members []api.Node) {
+	cost := func(m providers.Machine) int {
+		n, _ := swarm.Member(members, m.Name)
+		switch {
+		case n.ManagerStatus == nil:
+			return 0
+		case n.ManagerStatus.Reachability != api.ReachabilityReachable:
+			return 1
+		}
+		return 2
+	}
+	slices.SortStableFunc(going, func(a, b providers.Machine) int { return cost(a) - cost(b) })
+}
+
+// keepsQuorum goes through the removal of machines in their order: after each
+// manager, more than half of those that remain must be reachable.
+func keepsQuorum(members []api.Node, names []string) error {
+	total, reachable := 0, 0
+	for _, n := range members {
+		if n.ManagerStatus == nil {
+			continue
+		}
+		total++
+		if n.ManagerStatus.Reachability == api.ReachabilityReachable {
+			reachable++
+		}
+	}
+	for _, name := range names {
+		for _, n := range members {
+			if n.ManagerStatus == nil || n.Description.Hostname != name {
+				continue
+			}
+			total--
+			if n.ManagerStatus.Reachability == api.ReachabilityReachable {
+				reachable--
+			}
+			if reachable < total/2+1 {
+				return fmt.Errorf("refused: without %s only %d of %d managers would be reachable, and a quorum is %d; bring the others back first",
+					name, reachable, total, total/2+1)
+			}
+		}
+	}
+	return nil
+}
+
+// refuseData looks for volumes of stacks on the machines.
+func (e *Environment) refuseData(ctx context.Context, going []providers.Machine) error {
+	for _, m := range going {
+		engine, err := e.engine(ctx, m)
+		if err != nil {
+			return fmt.Errorf("cannot see whether %s holds data (%w): if it may go all the same, say --yes-lose-data", m.Name, err)
+		}
+		volumes, err := engine.VolumeList(ctx, volume.ListOptions{})
+		if err != nil {
+			return fmt.Errorf("look for data on %s: %w", m.Name, err)
+		}
+		for _, v := range volumes.Volumes {
+			if stack := v.Labels[swarm.LabelStack]; stack != "" {
+				return fmt.Errorf("refused: %s holds data of %s (volume %s): if the other nodes have all of it, or it may go, say --yes-lose-data", m.Name, stack, v.Name)
+			}
+		}
+	}
+	return nil
+}
+
+// removeOne drains a node that works, then takes it out.
+func (e *Environment) removeOne(ctx context.Context, manager *swarm.Engine, m providers.Machine) error {
+	members, err := manager.Members(ctx)
+	if err != nil {
+		return err
+	}
+	if n, ok := swarm.Member(members, m.Name); ok && swarm.Ready(n) {
+		e.drain(ctx, manager, m, n)
+	}
+	return e.takeOut(ctx, manager, m)
+}
+
+// takeOut ends a machine's membership and deletes it. A manager is demoted
+// before, and stays if that does not go through: deleted as a manager it would
+// be counted as lost. A machine that does not answer any more is struck off by
+// the other manager alone.
+func (e *Environment) takeOut(ctx context.Context, manager *swarm.Engine, m providers.Machine) error {
+	members, err := manager.Members(ctx)
+	if err != nil {
+		return err
+	}
+	members = slices.DeleteFunc(members, func(n api.Node) bool { return n.Description.Hostname != m.Name })
+	for _, n := range members {
+		if votes(n) {
+			if err := manager.Demote(ctx, n.ID); err != nil {
+				return err
+			}
+		}
+	}
+	if slices.ContainsFunc(members, swarm.Ready) {
+		e.leave(ctx, m)
+	}
+	e.drop(m.Name)
+	if err := e.Drivers[m.Driver].Delete(ctx, []providers.Machine{m}); err != nil {
+		return err
+	}
+	for _, n := range members {
+		if err := manager.Remove(ctx, n.ID); err != nil {
+			return err
+		}
+	}
+	return tunnel.Unpin(e.Home.KnownHosts(e.Name), m.Name)
+}
+
+// votes says whether the member is one of the managers' quorum, or is to be. One
+// whose demotion was ordered and has not gone through is one still.
+func votes(n api.Node) bool { return n.Spec.Role == api.NodeRoleManager || n.ManagerStatus != nil }
+
+// strike removes a member that its machine has given up.
+func strike(ctx context.Context, manager *swarm.Engine, n api.Node) error {
+	if votes(n) {
+		if err := manager.Demote(ctx, n.ID); err != nil {
+			return err
+		}
+	}
+	return manager.Remove(ctx, n.ID)
+}
+
+// drain moves tasks away; a node that does not get done goes all the same.
+func (e *Environment) drain(ctx context.Context, manager *swarm.Engine, m providers.Machine, n api.Node) {
+	e.Log.Info("draining", "node", m.Name)
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	defer cancel()
+	if err := manager.Drain(ctx, n.ID); err != nil {
+		e.Log.Warn("not drained", "node", m.Name, "error", err)
+	}
+}
+
+func (e *Environment) leave(ctx context.Context, m providers.Machine) {
+	engine, err := e.engine(ctx, m)
+	if err == nil {
+		err = engine.Leave(ctx)
+	}
+	if err != nil {
+		e.Log.Warn("it did not leave the swarm by itself", "node", m.Name, "error", err)
+	}
+}
+
+// drop ends the connection to a node.
+func (e *Environment) drop(node string) {
+	e.mu.Lock()
+	engine := e.engines[node]
+	delete(e.engines, node)
+	e.mu.Unlock()
+	if engine != nil {
+		_ = engine.Close()
+	}
+}
