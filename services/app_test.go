@@ -1,0 +1,51 @@
+package services
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"skep/usage"
+)
+
+func TestAppOptionsCheck(t *testing.T) {
+	for name, test := range map[string]struct {
+		o  AppOptions
+		ok bool
+	}{
+		"a name alone":               {AppOptions{Name: "hello"}, true},
+		"everything":                 {AppOptions{Name: "hello", Env: []string{"A=1", "B="}, Publish: []int{1, 80, 65535}, Replicas: 6}, true},
+		"a name of one letter":       {AppOptions{Name: "a"}, true},
+		"a name with - and digits":   {AppOptions{Name: "web-2"}, true},
+		"a name of 63":               {AppOptions{Name: strings.Repeat("a", 63)}, true},
+		"a value with =":             {AppOptions{Name: "hello", Env: []string{"OPTS=-x=1"}}, true},
+		"no replicas":                {AppOptions{Name: "hello", Replicas: 0}, true},
+		"no name":                    {AppOptions{}, false},
+		"a name of 64":               {AppOptions{Name: strings.Repeat("a", 64)}, false},
+		"a name with a capital":      {AppOptions{Name: "Hello"}, false},
+		"a name with _":              {AppOptions{Name: "hello_2"}, false},
+		"a name with a dot":          {AppOptions{Name: "hello.example"}, false},
+		"a name with a slash":        {AppOptions{Name: "../hello"}, false},
+		"a name with a line end":     {AppOptions{Name: "hello\n"}, false},
+		"a name that begins with -":  {AppOptions{Name: "-hello"}, false},
+		"a name that ends with -":    {AppOptions{Name: "hello-"}, false},
+		"a name that begins with 2":  {AppOptions{Name: "2hello"}, false},
+		"fewer than no replicas":     {AppOptions{Name: "hello", Replicas: -1}, false},
+		"a variable without =":       {AppOptions{Name: "hello", Env: []string{"A=1", "GREETING"}}, false},
+		"a variable without a name":  {AppOptions{Name: "hello", Env: []string{"=1"}}, false},
+		"an empty variable":          {AppOptions{Name: "hello", Env: []string{""}}, false},
+		"port 0":                     {AppOptions{Name: "hello", Publish: []int{0}}, false},
+		"a port below 0":             {AppOptions{Name: "hello", Publish: []int{80, -1}}, false},
+		"a port beyond the last":     {AppOptions{Name: "hello", Publish: []int{65536}}, false},
+		"a port that wraps to a one": {AppOptions{Name: "hello", Publish: []int{1<<32 + 80}}, false},
+	} {
+		err := test.o.Check()
+		var wrong usage.Error
+		if test.ok && err != nil || !test.ok && !errors.As(err, &wrong) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: more than a line: %q", name, err)
+		}
+	}
+}
