@@ -1,0 +1,349 @@
+package ports
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"skep/home"
+)
+
+// serving runs a Serve in this process. The returned function ends it.
+func serving(t *testing.T, dir home.Dir, env string, d Dialer) (end func() error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	early, done := make(chan error, 1), make(chan error, 1)
+	go func() {
+		err := Serve(ctx, dir, env, d, slog.New(slog.DiscardHandler))
+		early <- err
+		done <- err
+	}()
+	end = func() error {
+		cancel()
+		err := <-done
+		done <- err
+		return err
+	}
+	t.Cleanup(func() {
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+	})
+	wait, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	defer stop()
+	if err := (process{dir, env}).waitReady(wait, early); err != nil {
+		t.Fatal(err)
+	}
+	return end
+}
+
+// client is one that finds its processes running.
+func client(dir home.Dir) Client {
+	return Client{Home: dir, Log: slog.New(slog.DiscardHandler)}
+}
+
+func mustOpen(t *testing.T, c Client, env, service string, remote, local int) Tunnel {
+	t.Helper()
+	tun, err := c.Open(t.Context(), env, service, remote, local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tun.Env != env || tun.Service != service || tun.RemotePort != remote || !tun.Alive {
+		t.Errorf("opened %+v", tun)
+	}
+	return tun
+}
+
+func TestServeTwoEnvironments(t *testing.T) {
+	dir, addr, port := testHome(t), echo(t), freePorts(t, 4)
+	serving(t, dir, "dev", echoDialer(addr))
+	serving(t, dir, "tst", echoDialer(addr))
+	c := client(dir)
+
+	dev := mustOpen(t, c, "dev", "web", port, 0)
+	tst := mustOpen(t, c, "tst", "web", port, 0)
+	if dev.LocalPort != port || tst.LocalPort != port+1 {
+		t.Errorf("ports %d and %d for %d", dev.LocalPort, tst.LocalPort, port)
+	}
+	check(t, dev)
+	check(t, tst)
+	if again := mustOpen(t, c, "dev", "web", port, 0); again != dev {
+		t.Errorf("opened again as %+v, was %+v", again, dev)
+	}
+	if again := mustOpen(t, c, "dev", "web", port, dev.LocalPort); again != dev {
+		t.Errorf("opened again on its own port as %+v, was %+v", again, dev)
+	}
+	if _, err := c.Open(t.Context(), "dev", "web", port, port+3); err == nil || !strings.Contains(err.Error(), "already") {
+		t.Errorf("opened again on another port: %v", err)
+	}
+	all, err := c.List(t.Context(), "")
+	if err != nil || len(all) != 2 || all[0] != dev || all[1] != tst {
+		t.Errorf("listed %v, %v", all, err)
+	}
+	if runtime.GOOS != "windows" {
+		info, err := os.Stat(dir.TunnelSocket("dev"))
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("the socket: %v, %v", info, err)
+		}
+	}
+}
+
+func TestServeEndsWithItsLastTunnel(t *testing.T) {
+	dir, port := testHome(t), freePorts(t, 2)
+	end := serving(t, dir, "dev", echoDialer(echo(t)))
+	c := client(dir)
+	a := mustOpen(t, c, "dev", "a", port, 0)
+	b := mustOpen(t, c, "dev", "b", port, 0)
+
+	closed, err := c.Close(t.Context(), "dev", "a", port)
+	if err != nil || len(closed) != 1 || closed[0] != a {
+		t.Fatalf("closed %v, %v", closed, err)
+	}
+	refuses(t, a.LocalPort)
+	check(t, b)
+	if none, err := c.Close(t.Context(), "dev", "a", port); err != nil || len(none) != 0 {
+		t.Errorf("closed again: %v, %v", none, err)
+	}
+	if closed, err = c.Close(t.Context(), "dev", "b", 0); err != nil || len(closed) != 1 || closed[0] != b {
+		t.Fatalf("closed %v, %v", closed, err)
+	}
+	refuses(t, b.LocalPort)
+	nothingLeft(t, c)
+	if err := end(); err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+
+	serving(t, dir, "dev", echoDialer(echo(t)))
+	if again := mustOpen(t, c, "dev", "b", port, 0); again.LocalPort != b.LocalPort {
+		t.Errorf("opened again on port %d, was %d", again.LocalPort, b.LocalPort)
+	}
+}
+
+// A reboot ends the process by a signal: the user sees what was open.
+func TestServeEndedFromOutsideIsListedAsDead(t *testing.T) {
+	dir, port := testHome(t), freePorts(t, 1)
+	end := serving(t, dir, "dev", echoDialer(echo(t)))
+	c := client(dir)
+	was := mustOpen(t, c, "dev", "web", port, 0)
+	if err := end(); err != nil {
+		t.Fatal(err)
+	}
+	refuses(t, was.LocalPort)
+	dead := was
+	dead.Alive, dead.PID = false, 0
+	if got, err := c.List(t.Context(), "dev"); err != nil || len(got) != 1 || got[0] != dead {
+		t.Errorf("listed %v, %v, want %v", got, err, dead)
+	}
+	if got, err := c.Close(t.Context(), "dev", "", 0); err != nil || len(got) != 1 || got[0] != dead {
+		t.Errorf("closed %v, %v, want %v", got, err, dead)
+	}
+	nothingLeft(t, c)
+}
+
+func TestServeWaitsForItsFirstTunnelNotForEver(t *testing.T) {
+	dir := testHome(t)
+	if err := serve(t.Context(), dir, "dev", echoDialer(""), slog.New(slog.DiscardHandler), poll); err != nil {
+		t.Error(err)
+	}
+	nothingLeft(t, client(dir))
+}
+
+// After a kill the socket is still there, and nobody listens on it.
+func TestServeTakesAStaleSocketOver(t *testing.T) {
+	dir := testHome(t)
+	staleSocket(t, process{dir, "dev"})
+	serving(t, dir, "dev", echoDialer(""))
+}
+
+func staleSocket(t *testing.T, p process) {
+	t.Helper()
+	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", p.socket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.(*net.UnixListener).SetUnlinkOnClose(false)
+	_ = ln.Close()
+}
+
+func TestServeTwiceIsRefused(t *testing.T) {
+	t.Parallel()
+	dir := testHome(t)
+	serving(t, dir, "dev", echoDialer(""))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err := Serve(ctx, dir, "dev", echoDialer(""), slog.New(slog.DiscardHandler))
+	if err == nil || !strings.Contains(err.Error(), "another tunnel process of dev runs") {
+		t.Errorf("Serve: %v", err)
+	}
+	if _, err := (process{dir, "dev"}).list(t.Context()); err != nil {
+		t.Errorf("the first does not answer any more: %v", err)
+	}
+}
+
+func TestServeOpenThatFailsLeavesNothing(t *testing.T) {
+	for name, open := range map[string]struct {
+		service string
+		local   func(*testing.T) int
+		want    string
+	}{
+		"service unreachable": {"dead", func(*testing.T) int { return 0 }, "no task of dead runs"},
+		"port taken": {"web", func(t *testing.T) int {
+			port := freePorts(t, 1)
+			occupy(t, "tcp4", "127.0.0.1", port)
+			return port
+		}, "on this machine is in use"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := testHome(t)
+			end := serving(t, dir, "dev", echoDialer(echo(t)))
+			c := client(dir)
+			_, err := c.Open(t.Context(), "dev", open.service, 8080, open.local(t))
+			if err == nil || !strings.Contains(err.Error(), open.want) {
+				t.Errorf("Open: %v, want %q", err, open.want)
+			}
+			nothingLeft(t, c)
+			if _, err := os.Stat(dir.TunnelTable()); !os.IsNotExist(err) {
+				t.Errorf("the table has an entry: %v", err)
+			}
+			if err := end(); err != nil {
+				t.Errorf("Serve: %v", err)
+			}
+		})
+	}
+}
+
+// A failed open must not end a process that holds tunnels.
+func TestServeOutlivesAFailedOpen(t *testing.T) {
+	dir, port := testHome(t), freePorts(t, 1)
+	serving(t, dir, "dev", echoDialer(echo(t)))
+	c := client(dir)
+	web := mustOpen(t, c, "dev", "web", port, 0)
+	if _, err := c.Open(t.Context(), "dev", "dead", port, 0); err == nil {
+		t.Error("the dead service was opened")
+	}
+	check(t, web)
+}
+
+// stuckDialer tells when it is asked and answers only to cancellation.
+type stuckDialer chan struct{}
+
+func (d stuckDialer) DialService(ctx context.Context, _ string, _ int) (net.Conn, error) {
+	d <- struct{}{}
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestOpenEndsWithItsContext(t *testing.T) {
+	dir, asked := testHome(t), make(stuckDialer, 1)
+	end := serving(t, dir, "dev", asked)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-asked; cancel() }()
+	if _, err := client(dir).Open(ctx, "dev", "web", 8080, 0); !errors.Is(err, context.Canceled) {
+		t.Errorf("Open: %v", err)
+	}
+	// The client has gone, so the server ends by itself.
+	wait, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	defer stop()
+	if err := (process{dir, "dev"}).waitGone(wait, os.Getpid(), 20*time.Second); err != nil {
+		t.Error(err)
+	}
+	if err := end(); err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+}
+
+// Closing all of an environment also ends an open that is under way; with no
+// command to start another process, that open fails.
+func TestCloseEndsAnOpenUnderWay(t *testing.T) {
+	dir, asked := testHome(t), make(stuckDialer, 1)
+	serving(t, dir, "dev", asked)
+	c := client(dir)
+	opened := make(chan error, 1)
+	go func() {
+		_, err := c.Open(context.Background(), "dev", "web", 8080, 0)
+		opened <- err
+	}()
+	<-asked
+	if _, err := c.Close(t.Context(), "dev", "", 0); err != nil {
+		t.Error(err)
+	}
+	if err := <-opened; err == nil {
+		t.Error("the open succeeded")
+	}
+	nothingLeft(t, c)
+}
+
+func TestDamagedTable(t *testing.T) {
+	dir, port := testHome(t), freePorts(t, 1)
+	serving(t, dir, "dev", echoDialer(echo(t)))
+	c := client(dir)
+	web := mustOpen(t, c, "dev", "web", port, 0)
+	if err := os.WriteFile(dir.TunnelTable(), []byte("garbage"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, listErr := c.List(t.Context(), "")
+	_, openErr := c.Open(t.Context(), "dev", "db", port, 0)
+	closed, closeErr := c.Close(t.Context(), "dev", "", 0)
+	for what, err := range map[string]error{"list": listErr, "open": openErr, "close": closeErr} {
+		if err == nil || !strings.Contains(err.Error(), dir.TunnelTable()) {
+			t.Errorf("%s: %v, want an error that names the table", what, err)
+		}
+	}
+	if len(closed) != 1 || closed[0] != web {
+		t.Errorf("closed %v", closed)
+	}
+	refuses(t, web.LocalPort)
+	if alive, err := (process{dir, "dev"}).alive(); alive || err != nil {
+		t.Errorf("the process is alive: %v", err)
+	}
+}
+
+func TestListenNeedsThePortOnAllLoopbacks(t *testing.T) {
+	for _, other := range []struct{ network, host string }{{"tcp4", "127.0.0.1"}, {"tcp4", "0.0.0.0"}, {"tcp6", "::1"}, {"tcp", "::"}} {
+		t.Run(other.host, func(t *testing.T) {
+			if strings.Contains(other.host, ":") && !hasIPv6(t) {
+				// Nothing to collide with: listen must do without ::1 instead.
+				lns, err := listen(t.Context(), freePorts(t, 1))
+				if err != nil || len(lns) != 1 {
+					t.Errorf("listened on %d addresses: %v", len(lns), err)
+				}
+				closeAll(lns)
+				return
+			}
+			port := freePorts(t, 1)
+			occupy(t, other.network, other.host, port)
+			lns, err := listen(t.Context(), port)
+			closeAll(lns)
+			if !errors.Is(err, errInUse) {
+				t.Errorf("listen: %v", err)
+			}
+		})
+	}
+}
+
+func hasIPv6(t *testing.T) bool {
+	t.Helper()
+	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp6", "[::1]:0")
+	if err == nil {
+		_ = ln.Close()
+	}
+	return err == nil
+}
+
+func TestSocketPathTooLong(t *testing.T) {
+	dir := testHome(t)
+	dir.State += "/" + strings.Repeat("x", 100)
+	c := client(dir)
+	if _, err := c.Open(t.Context(), "dev", "web", 80, 0); err == nil || !strings.Contains(err.Error(), "XDG_STATE_HOME") {
+		t.Errorf("Open: %v", err)
+	}
+	if _, err := c.Close(t.Context(), "dev", "", 0); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+}
