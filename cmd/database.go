@@ -1,0 +1,157 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"regexp"
+
+	"skep/ports"
+	"skep/services"
+
+	"github.com/spf13/cobra"
+)
+
+// database is what the commands of a database need to know of it.
+type database struct {
+	name, title string
+	image       string         // unless another is named
+	services    *regexp.Regexp // names of its services
+	page        string         // service whose page `open` opens
+	port        int
+	alive       string // path that answers 200 once a server serves
+	// stack is the database as it is to be on this environment.
+	stack func(ctx context.Context, x services.Executor, image string) (services.Stack, error)
+}
+
+func (s *skep) rethinkCommand() *cobra.Command {
+	var joiners int
+	d := database{
+		name: "rethink", title: "RethinkDB", image: services.RethinkImage, services: regexp.MustCompile(`^db[0-9]+$`), page: "db0", port: services.RethinkPort, alive: "/",
+		stack: func(ctx context.Context, x services.Executor, image string) (services.Stack, error) {
+			return x.Rethink(ctx, image, joiners)
+		},
+	}
+	create := s.databaseCreate(d)
+	create.Flags().IntVarP(&joiners, "joiners", "n", 0, "how many servers join the seed on every node (default as many as there are, else 1)")
+	return group(d.name, "RethinkDB: the seed db0, and db1 … on every node", create, s.databaseOpen(d), s.databaseStatus(d), s.databaseRemove(d))
+}
+
+func (s *skep) rqliteCommand() *cobra.Command {
+	d := database{
+		name: "rqlite", title: "rqlite", image: services.RqliteImage, services: regexp.MustCompile(`^rqlite$`), page: "rqlite", port: services.RqlitePort, alive: "/readyz",
+		stack: func(ctx context.Context, x services.Executor, image string) (services.Stack, error) {
+			return x.Rqlite(ctx, image)
+		},
+	}
+	return group(d.name, "rqlite: a server each on 1, 3 or 5 nodes", s.databaseCreate(d), s.databaseOpen(d), s.databaseStatus(d), s.databaseRemove(d))
+}
+
+func (s *skep) databaseCreate(d database) *cobra.Command {
+	var image string
+	c := &cobra.Command{
+		Use: "create [flags] ENV", Short: "Create the " + d.title + " cluster, or bring it to what it should be",
+		Long: "Create the " + d.title + ` cluster on an environment. Run again it puts right what is not
+as it should be, and leaves what is. Data is never touched.`,
+		Example: fmt.Sprintf("  skep %s create dev\n  skep %s create --image %s dev", d.name, d.name, d.image),
+		Args:    takes(1, 1), ValidArgsFunction: s.completeEnv,
+		RunE: func(c *cobra.Command, args []string) error {
+			e, err := s.environment(args[0])
+			if err != nil {
+				return err
+			}
+			defer e.Close()
+			x := s.executor(e)
+			stack, err := d.stack(c.Context(), x, image)
+			if err != nil {
+				return err
+			}
+			if err := x.Deploy(c.Context(), stack); err != nil {
+				return err
+			}
+			s.log().Info(d.title + " serves on " + e.Name)
+			return nil
+		},
+	}
+	c.Flags().StringVar(&image, "image", d.image, "image of the server")
+	return c
+}
+
+func (s *skep) databaseOpen(d database) *cobra.Command {
+	var local int
+	c := &cobra.Command{
+		Use: "open ENV", Short: "Open a tunnel to " + d.title + ", and a browser where there is one",
+		Example: "  skep " + d.name + " open dev",
+		Args:    takes(1, 1), ValidArgsFunction: s.completeEnv,
+		RunE: func(c *cobra.Command, args []string) error {
+			t, err := s.openTunnel(c.Context(), args[0], d.page, d.port, local)
+			if err != nil {
+				return err
+			}
+			if err := s.printTunnels([]ports.Tunnel{t}); err != nil {
+				return err
+			}
+			browse(c.Context(), fmt.Sprintf("http://localhost:%d", t.LocalPort))
+			return nil
+		},
+	}
+	c.Flags().IntVar(&local, "port", 0, "local port (default the environment's own)")
+	return c
+}
+
+func (s *skep) databaseStatus(d database) *cobra.Command {
+	return &cobra.Command{
+		Use: "status ENV", Short: "Tell which servers of " + d.title + " serve; exit code 1 when not all do",
+		Example: "  skep " + d.name + " status dev --json",
+		Args:    takes(1, 1), ValidArgsFunction: s.completeEnv,
+		RunE: func(c *cobra.Command, args []string) error {
+			e, err := s.environment(args[0])
+			if err != nil {
+				return err
+			}
+			defer e.Close()
+			x := s.executor(e)
+			status, err := x.Status(c.Context(), e.Name, d.name, d.port, d.alive)
+			if err != nil {
+				return err
+			}
+			err = s.print(status, func(w io.Writer) {
+				row(w, "SERVER", "NODE", "ADDRESS", "READY")
+				for _, server := range status.Servers {
+					row(w, server.Name, server.Node, server.Address, server.Ready)
+				}
+			})
+			if err == nil && !status.Ready {
+				err = exitError{failed}
+			}
+			return err
+		},
+	}
+}
+
+func (s *skep) databaseRemove(d database) *cobra.Command {
+	var volumes, force bool
+	c := &cobra.Command{
+		Use: "rm [--volumes] ENV", Short: "Remove " + d.title + "; its data stays unless --volumes is given",
+		Example: "  skep " + d.name + " rm dev\n  skep " + d.name + " rm --volumes dev",
+		Args:    takes(1, 1), ValidArgsFunction: s.completeEnv,
+		RunE: func(c *cobra.Command, args []string) error {
+			e, err := s.environment(args[0])
+			if err != nil {
+				return err
+			}
+			defer e.Close()
+			if volumes && !force {
+				if err := s.confirm(c.Context(), e.Name, "removes all data of "+d.title+" on "+e.Name); err != nil {
+					return err
+				}
+			}
+			return s.remove(c.Context(), e.Name, d.services.MatchString, func(ctx context.Context) error {
+				return s.executor(e).Remove(ctx, d.name, volumes)
+			})
+		},
+	}
+	c.Flags().BoolVar(&volumes, "volumes", false, "remove the data on every node, too")
+	c.Flags().BoolVarP(&force, "force", "f", false, "do not ask for the environment's name")
+	return c
+}

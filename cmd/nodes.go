@@ -1,0 +1,183 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"skep/nodes"
+	"skep/providers/docker"
+	"skep/usage"
+
+	"github.com/spf13/cobra"
+)
+
+func (s *skep) nodesCommand() *cobra.Command {
+	return group("nodes", "The machines of an environment and the swarm on them",
+		s.nodesCreate(), s.nodesList(), s.nodesPower("start", "Start the stopped machines of an environment", (*nodes.Environment).Start),
+		s.nodesPower("stop", "Stop the machines of an environment; data and addresses stay", (*nodes.Environment).Stop),
+		s.nodesSSH(), s.nodesRemove())
+}
+
+func (s *skep) nodesCreate() *cobra.Command {
+	var o nodes.CreateOptions
+	c := &cobra.Command{
+		Use: "create [flags] ENV", Short: "Create machines and form them into a swarm",
+		Long: `Create machines and form them into a swarm, or add machines to one.
+
+With neither -m nor -w a new environment gets one manager and two workers. What
+an earlier create left half done is finished first. A create that fails takes
+back what it made.`,
+		Example: `  skep nodes create dev                 # dev-manager-1, dev-worker-1, dev-worker-2
+  skep nodes create -m 3 -w 2 tst
+  skep nodes create -w 1 dev            # one more worker`,
+		Args: takes(1, 1), ValidArgsFunction: s.completeEnv,
+		RunE: func(c *cobra.Command, args []string) error {
+			e, err := s.environment(args[0])
+			if err != nil {
+				return err
+			}
+			if asked := c.Flags().Changed("managers") || c.Flags().Changed("workers"); asked && o.Managers == 0 && o.Workers == 0 {
+				return usage.Errorf("zero managers and zero workers make nothing")
+			}
+			defer e.Close()
+			return e.Create(c.Context(), o)
+		},
+	}
+	f := c.Flags()
+	f.IntVarP(&o.Managers, "managers", "m", 0, "how many managers to add")
+	f.IntVarP(&o.Workers, "workers", "w", 0, "how many workers to add")
+	f.StringVarP(&o.Driver, "driver", "d", docker.Name, "what makes the machines")
+	f.StringSliceVar(&o.Regions, "region", nil, "regions to spread the machines over, in turn")
+	f.StringVar(&o.Image, "image", "", "image of the machines (default the driver's own)")
+	f.BoolVar(&o.Keep, "keep", false, "keep what a failed create made")
+	return c
+}
+
+func (s *skep) nodesList() *cobra.Command {
+	return &cobra.Command{
+		Use: "ls [ENV]", Short: "List machines and what their swarm says of them",
+		Example: "  skep nodes ls\n  skep nodes ls dev --json",
+		Args:    takes(0, 1), ValidArgsFunction: s.completeEnv,
+		RunE: func(c *cobra.Command, args []string) error {
+			found, err := s.listNodes(c, args)
+			if err != nil {
+				return err
+			}
+			return s.print(found, func(w io.Writer) {
+				row(w, "ENV", "NODE", "ROLE", "DRIVER", "REGION", "ADDRESS", "STATUS", "SWARM", "LEADER", "ENGINE", "$/H", "AGE")
+				for _, n := range found {
+					leader := ""
+					if n.Leader {
+						leader = "leader"
+					}
+					row(w, n.Env, n.Name, n.Role, n.Driver, n.Region, n.Address, n.Status, n.Swarm, leader, n.Engine,
+						fmt.Sprintf("%.4f", n.HourlyUSD), time.Since(n.Created).Round(time.Second))
+				}
+			})
+		},
+	}
+}
+
+func (s *skep) listNodes(c *cobra.Command, args []string) ([]nodes.Node, error) {
+	if len(args) == 0 {
+		return nodes.ListAll(c.Context(), s.drivers(), s.open)
+	}
+	e, err := s.environment(args[0])
+	if err != nil {
+		return nil, err
+	}
+	defer e.Close()
+	return e.List(c.Context())
+}
+
+func (s *skep) nodesPower(verb, short string, do func(*nodes.Environment, context.Context) error) *cobra.Command {
+	return &cobra.Command{
+		Use: verb + " ENV", Short: short, Example: "  skep nodes " + verb + " dev",
+		Args: takes(1, 1), ValidArgsFunction: s.completeEnv,
+		RunE: func(c *cobra.Command, args []string) error {
+			e, err := s.environment(args[0])
+			if err != nil {
+				return err
+			}
+			defer e.Close()
+			return do(e, c.Context())
+		},
+	}
+}
+
+func (s *skep) nodesSSH() *cobra.Command {
+	return &cobra.Command{
+		Use: "ssh ENV [NODE] [-- COMMAND…]", Short: "Open a shell on a node, or run a command there",
+		Example: `  skep nodes ssh dev                    # the first manager
+  skep nodes ssh dev dev-worker-1 -- docker ps`,
+		Args: func(c *cobra.Command, args []string) error {
+			before, _ := splitAtDash(c, args)
+			return takes(1, 2)(c, before)
+		},
+		ValidArgsFunction: s.completeEnv,
+		RunE: func(c *cobra.Command, args []string) error {
+			before, command := splitAtDash(c, args)
+			node := ""
+			if len(before) > 1 {
+				node = before[1]
+			}
+			e, err := s.environment(before[0])
+			if err != nil {
+				return err
+			}
+			defer e.Close()
+			code, err := e.Shell(c.Context(), node, strings.Join(command, " "), s.In, s.Out, s.Err)
+			if err == nil && code != done {
+				err = exitError{code}
+			}
+			return err
+		},
+	}
+}
+
+// splitAtDash splits arguments at the --, after which a command's own words come.
+func splitAtDash(c *cobra.Command, args []string) (before, after []string) {
+	if n := c.ArgsLenAtDash(); n >= 0 {
+		return args[:n], args[n:]
+	}
+	return args, nil
+}
+
+func (s *skep) nodesRemove() *cobra.Command {
+	var force, loseData bool
+	c := &cobra.Command{
+		Use: "rm [-f] ENV [NODE…]", Short: "Remove an environment, or single nodes of it",
+		Long: `Remove an environment with all that belongs to it, once its name is typed (or
+with -f), and verify that nothing is left.
+
+With nodes named, take those out of the swarm and delete their machines. Refused
+are steps that cost the managers their quorum, and, without --yes-lose-data, nodes
+that hold data of a stack.`,
+		Example: `  skep nodes rm dev
+  skep nodes rm -f dev
+  skep nodes rm dev dev-worker-2`,
+		Args: takes(1, -1), ValidArgsFunction: s.completeEnv,
+		RunE: func(c *cobra.Command, args []string) error {
+			e, err := s.environment(args[0])
+			if err != nil {
+				return err
+			}
+			defer e.Close()
+			if len(args) > 1 {
+				return e.Remove(c.Context(), args[1:], loseData, s.executor(e).Retire)
+			}
+			if !force {
+				if err := s.confirm(c.Context(), e.Name, "removes all machines of "+e.Name+" and all data on them"); err != nil {
+					return err
+				}
+			}
+			return s.remove(c.Context(), e.Name, nil, e.RemoveAll)
+		},
+	}
+	c.Flags().BoolVarP(&force, "force", "f", false, "do not ask for the environment's name")
+	c.Flags().BoolVar(&loseData, "yes-lose-data", false, "remove nodes that hold data of a stack, too")
+	return c
+}
