@@ -162,7 +162,8 @@ func (d *Driver) createOne(ctx context.Context, docker *client.Client, spec prov
 
 // ours accepts a container that has the node's name only if it is that node.
 func ours(ctx context.Context, docker *client.Client, spec providers.Spec) error {
-	found, err := docker.ContainerInspect(ctx, spec.Name)
+	var found container.InspectResponse
+	err := begun(ctx, func() (err error) { found, err = docker.ContainerInspect(ctx, spec.Name); return err })
 	if err != nil {
 		return err
 	}

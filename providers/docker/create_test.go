@@ -156,7 +156,7 @@ func TestCreateTakesANodeOfAKilledRunAndNothingElse(t *testing.T) {
 	} {
 		d, e := startEngine(t, map[string]http.HandlerFunc{
 			"POST /containers/create":             refuse(http.StatusConflict, `Conflict. The container name "/dev-worker-1" is already in use`),
-			"GET /containers/dev-worker-1/json":   inspect(test.labels),
+			"GET /containers/dev-worker-1/json":   inTurn(refuse(http.StatusNotFound, "no such container"), inspect(test.labels)),
 			"POST /containers/dev-worker-1/start": accept(http.StatusNoContent),
 		})
 		ctx, docker := mustEngine(t, d)

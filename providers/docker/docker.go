@@ -17,6 +17,7 @@ import (
 	"skep/providers"
 	"skep/tunnel"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/client"
@@ -207,6 +208,24 @@ func (d *Driver) each(ctx context.Context, machines []providers.Machine, f func(
 // let finish, whatever the context says meanwhile.
 func unbroken(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), makeTimeout)
+}
+
+// begun asks for what another request has begun to make until it is there to be
+// seen: its name is taken a while before.
+func begun(ctx context.Context, look func() error) error {
+	tick := time.NewTicker(25 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := look()
+		if !errdefs.IsNotFound(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-tick.C:
+		}
+	}
 }
 
 func networkName(env string) string { return "skep-" + env }

@@ -39,15 +39,9 @@ func (d *Driver) ensureNetwork(ctx context.Context, docker *client.Client, env, 
 	if err := removeProbes(ctx, docker, env); err != nil {
 		return network.Inspect{}, err
 	}
-	found, err := docker.NetworkInspect(ctx, networkName(env), network.InspectOptions{})
-	if err == nil {
-		if found.Labels[labelEnv] != env {
-			return found, fmt.Errorf("the network %s on the local engine is not skep's: rename it, or name the environment differently", networkName(env))
-		}
-		return found, nil
-	}
+	found, err := findNetwork(ctx, docker, env)
 	if !errdefs.IsNotFound(err) {
-		return found, fmt.Errorf("look for network %s: %w", networkName(env), err)
+		return found, err
 	}
 	if ctx.Err() != nil {
 		return found, context.Cause(ctx)
@@ -59,6 +53,17 @@ func (d *Driver) ensureNetwork(ctx context.Context, docker *client.Client, env, 
 		return found, err
 	}
 	return makeNetwork(ctx, docker, env, privileged)
+}
+
+func findNetwork(ctx context.Context, docker *client.Client, env string) (network.Inspect, error) {
+	found, err := docker.NetworkInspect(ctx, networkName(env), network.InspectOptions{})
+	switch {
+	case err != nil:
+		return found, fmt.Errorf("look for network %s: %w", networkName(env), err)
+	case found.Labels[labelEnv] != env:
+		return found, fmt.Errorf("the network %s on the local engine is not skep's: rename it, or name the environment differently", networkName(env))
+	}
+	return found, nil
 }
 
 func makeNetwork(ctx context.Context, docker *client.Client, env string, privileged bool) (network.Inspect, error) {
@@ -77,7 +82,12 @@ func makeNetwork(ctx context.Context, docker *client.Client, env string, privile
 		})
 		switch {
 		case err == nil:
-			return docker.NetworkInspect(ctx, networkName(env), network.InspectOptions{})
+			return findNetwork(ctx, docker, env)
+		case errdefs.IsConflict(err):
+			// A killed skep's request was still on its way when it was looked for.
+			var found network.Inspect
+			err = begun(ctx, func() error { found, err = findNetwork(ctx, docker, env); return err })
+			return found, err
 		case strings.Contains(err.Error(), "overlap"):
 			continue // another network of this engine has it
 		default:

@@ -216,3 +216,19 @@ func TestEnsureNetworkMakesNoneInVain(t *testing.T) {
 		}
 	}
 }
+
+// The request of a skep that was killed may be under way still.
+func TestMakeNetworkTakesTheOneOfAKilledRun(t *testing.T) {
+	d, e := startEngine(t, map[string]http.HandlerFunc{
+		"POST /networks/create":  refuse(http.StatusConflict, "network with name skep-dev already exists"),
+		"GET /networks/skep-dev": inTurn(refuse(http.StatusNotFound, "no such network"), answer(devNetwork("10.201.7.0/24"))),
+	})
+	ctx, docker := mustEngine(t, d)
+	made, err := makeNetwork(ctx, docker, "dev", false)
+	if err != nil || made.Labels[labelEnv] != "dev" {
+		t.Errorf("%+v, %v", made, err)
+	}
+	if n := e.count("GET /networks/skep-dev"); n != 2 {
+		t.Errorf("looked %d times", n)
+	}
+}
