@@ -81,7 +81,7 @@ func TestInterrupt(t *testing.T) {
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 20*time.Second, "a node is there", func() error {
+	eventually(t, time.Minute, "a node is there", func() error {
 		if docker(t, "ps", "-q", "--filter", "label=skep.env="+env) == "" {
 			return errors.New("none yet")
 		}

@@ -39,7 +39,7 @@ func interruptedManagers(t *testing.T, u *user, env string) {
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 30*time.Second, "another manager has joined", func() error {
+	eventually(t, time.Minute, "another manager has joined", func() error {
 		out, err := output("docker", "exec", env+"-manager-1", "docker", "node", "ls", "-q")
 		if err == nil && len(strings.Fields(out)) < 2 {
 			err = errors.New("none yet")

@@ -70,7 +70,7 @@ func (r rqlite) value(query string) (string, error) {
 
 func (r rqlite) wantValue(query, want string) {
 	r.t.Helper()
-	eventually(r.t, 20*time.Second, query, func() error {
+	eventually(r.t, time.Minute, query, func() error {
 		got, err := r.value(query)
 		if err == nil && got != want {
 			err = fmt.Errorf("got %s, want %s", got, want)

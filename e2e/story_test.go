@@ -37,7 +37,7 @@ func TestStory(t *testing.T) {
 		t.Fatalf("app deploy --json: %v, %+v", err, app)
 	}
 	hello := fmt.Sprintf("http://localhost:%d", app.Tunnels[0].LocalPort)
-	eventually(t, 20*time.Second, "the app reads the database", func() error { return says(hello+"/bar", `Hello, "/bar"`, "from the database") })
+	eventually(t, time.Minute, "the app reads the database", func() error { return says(hello+"/bar", `Hello, "/bar"`, "from the database") })
 
 	ui := "http://" + u.open(env, "db0:8080")
 	joined(t, ui, 4)
@@ -109,7 +109,7 @@ func killedWorker(t *testing.T, u *user, env string, db rqlite, ui string) {
 	worker := env + "-worker-1"
 	docker(t, "kill", worker)
 	db.wantValue("SELECT text FROM hello", `"from the database"`)
-	eventually(t, 20*time.Second, "a write without the worker", func() error {
+	eventually(t, time.Minute, "a write without the worker", func() error {
 		_, err := db.post("/db/execute", "INSERT INTO hello VALUES ('while it was away')")
 		return err
 	})
@@ -141,7 +141,7 @@ func stoppedAndStarted(t *testing.T, u *user, env string, db rqlite, hello, ui s
 	u.whole("rethink", env, 4)
 	// The tunnels are the ones of before.
 	db.wantValue("SELECT count(*) FROM hello", "2")
-	eventually(t, 30*time.Second, "the app answers again", func() error { return says(hello+"/bar", "from the database") })
+	eventually(t, time.Minute, "the app answers again", func() error { return says(hello+"/bar", "from the database") })
 	joined(t, ui, 4)
 }
 
@@ -159,7 +159,7 @@ func grownAndShrunk(t *testing.T, u *user, env string, db rqlite) {
 	u.must("nodes", "rm", "--yes-lose-data", env, env+"-worker-3")
 	u.wantNodes(env, "manager-1", "worker-1", "worker-2")
 	// A member that is gone but counted would be a step towards no quorum.
-	eventually(t, 20*time.Second, "three members", func() error {
+	eventually(t, time.Minute, "three members", func() error {
 		text, err := page(db.base + "/nodes?nonvoters")
 		if n := strings.Count(text, `"id":`); err == nil && n != 3 {
 			err = fmt.Errorf("%d members: %s", n, text)
@@ -170,7 +170,7 @@ func grownAndShrunk(t *testing.T, u *user, env string, db rqlite) {
 
 func appChanged(t *testing.T, u *user, env, hello string) {
 	u.must("app", "deploy", "-t", "9090", "-r", "2", "-e", "GREETING=Good day", "hello", helloImage, env)
-	eventually(t, 20*time.Second, "the new version answers", func() error { return says(hello+"/bar", `Good day, "/bar"`) })
+	eventually(t, time.Minute, "the new version answers", func() error { return says(hello+"/bar", `Good day, "/bar"`) })
 	// What is published answers from outside on the nodes themselves.
 	r := u.must("app", "deploy", "-p", "9090", "-r", "3", "-e", "GREETING=Open", "hello", helloImage, env)
 	addresses := strings.Fields(r.out)
@@ -178,7 +178,7 @@ func appChanged(t *testing.T, u *user, env, hello string) {
 		t.Fatalf("published at %q", r.out)
 	}
 	for _, a := range addresses {
-		eventually(t, 20*time.Second, a, func() error { return says("http://"+a+"/bar", `Open, "/bar"`) })
+		eventually(t, time.Minute, a, func() error { return says("http://"+a+"/bar", `Open, "/bar"`) })
 	}
 	u.must("app", "rm", "hello", env)
 	if _, err := page("http://" + addresses[0] + "/bar"); err == nil {

@@ -36,7 +36,8 @@ func TestThreeManagers(t *testing.T) {
 		t.Fatal("no node is the leader")
 	}
 	docker(t, "kill", leader)
-	eventually(t, 30*time.Second, "another leader", func() error {
+	// An election takes 10 to 20 s, and another one where its vote is split.
+	eventually(t, 2*time.Minute, "another leader", func() error {
 		for _, n := range u.nodes(env) {
 			if n.Leader && n.Name != leader {
 				return nil
@@ -49,7 +50,7 @@ func TestThreeManagers(t *testing.T) {
 	if other == leader {
 		other = env + "-manager-2"
 	}
-	eventually(t, 30*time.Second, "the dead one is known", func() error {
+	eventually(t, 2*time.Minute, "the dead one is known", func() error {
 		r := u.run("nodes", "rm", "--yes-lose-data", env, other)
 		if r.code != 1 || !strings.Contains(r.errs, "quorum") {
 			return fmt.Errorf("rm of %s: exit %d", other, r.code)

@@ -23,7 +23,7 @@ const (
 
 const (
 	rollbackTimeout = 2 * time.Minute
-	quorumTimeout   = 20 * time.Second
+	quorumTimeout   = 45 * time.Second // two elections, of 10 to 20 s each
 )
 
 // Create makes machines and forms them into the environment's swarm, finishing
