@@ -4,7 +4,10 @@ package cmd
 
 import (
 	"bytes"
+	"context"
+	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -14,14 +17,21 @@ import (
 
 // A command that waits for an engine is ended by the first signal, and says so.
 func TestASignalEndsACommand(t *testing.T) {
-	for signal, want := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143, syscall.SIGHUP: 129} {
+	// Whoever runs the tests under nohup has them ignore it, and the command would
+	// do so, too: one that is caught here is not ignored there.
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	for sig, want := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143, syscall.SIGHUP: 129} {
 		e := &fakeEngine{stuck: make(chan struct{})}
 		if err := e.start(); err != nil {
 			t.Fatal(err)
 		}
 		defer e.stop()
 		dir := t.TempDir()
-		c := exec.CommandContext(t.Context(), "skep", "nodes", "ls") // this test binary: see TestMain
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		c := exec.CommandContext(ctx, "skep", "nodes", "ls") // this test binary: see TestMain
 		c.Env = []string{
 			"DOCKER_HOST=" + e.host, "XDG_CONFIG_HOME=" + filepath.Join(dir, "config"), "XDG_STATE_HOME=" + filepath.Join(dir, "state"),
 			"GORACE=atexit_sleep_ms=0", "GOCOVERDIR=" + dir,
@@ -36,15 +46,15 @@ func TestASignalEndsACommand(t *testing.T) {
 		case <-time.After(time.Minute):
 			t.Fatal("the engine was never asked")
 		}
-		if err := c.Process.Signal(signal); err != nil {
+		if err := c.Process.Signal(sig); err != nil {
 			t.Fatal(err)
 		}
 		_ = c.Wait()
 		if code := c.ProcessState.ExitCode(); code != want {
-			t.Errorf("%v: exit code %d, not %d", signal, code, want)
+			t.Errorf("%v: exit code %d, not %d", sig, code, want)
 		}
 		if out.Len() > 0 || strings.Count(told.String(), "\n") != 1 || !strings.HasPrefix(told.String(), "skep: ") {
-			t.Errorf("%v: stdout %q, stderr %q", signal, &out, &told)
+			t.Errorf("%v: stdout %q, stderr %q", sig, &out, &told)
 		}
 	}
 }
