@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"skep/providers"
 
@@ -32,11 +33,8 @@ func (d *Driver) Create(ctx context.Context, specs []providers.Spec) ([]provider
 		return nil, err
 	}
 	env, image := specs[0].Env, d.imageOf(specs[0].Image)
-	nodes, err := docker.ContainerList(ctx, container.ListOptions{All: true, Filters: byEnv(env)})
+	nodes, err := nodesAndVolumes(ctx, docker, specs)
 	if err != nil {
-		return nil, fmt.Errorf("list the nodes of %s: %w", env, err)
-	}
-	if err := refuseOldVolumes(ctx, docker, specs, nodes); err != nil {
 		return nil, err
 	}
 	net, err := d.ensureNetwork(ctx, docker, env, image)
@@ -61,31 +59,64 @@ func (d *Driver) Create(ctx context.Context, specs []providers.Spec) ([]provider
 	return d.named(ctx, specs)
 }
 
-// refuseOldVolumes keeps a new node from waking up with an earlier one's data:
-// a swarm, certificates and a database that nobody knows of any more.
-func refuseOldVolumes(ctx context.Context, docker *client.Client, specs []providers.Spec, nodes []container.Summary) error {
+// underWay is how long the request of a skep that was killed may go on: its
+// volume is to be seen before its container.
+const underWay = 10 * time.Second
+
+// nodesAndVolumes lists the environment's containers. It keeps a new node from
+// waking up with an earlier one's data: a swarm, certificates and a database
+// that nobody knows of any more.
+func nodesAndVolumes(ctx context.Context, docker *client.Client, specs []providers.Spec) ([]container.Summary, error) {
 	env := specs[0].Env
-	// The filter is for any part of a name.
-	found, err := docker.VolumeList(ctx, volume.ListOptions{Filters: filters.NewArgs(filters.Arg("name", volumeName(env)))})
-	if err != nil {
-		return fmt.Errorf("list the volumes of %s: %w", env, err)
+	deadline := time.Now().Add(underWay)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		// The volumes first: a container that comes meanwhile has its own.
+		found, err := docker.VolumeList(ctx, volume.ListOptions{Filters: filters.NewArgs(filters.Arg("name", volumeName(env)))})
+		if err != nil {
+			return nil, fmt.Errorf("list the volumes of %s: %w", env, err)
+		}
+		nodes, err := docker.ContainerList(ctx, container.ListOptions{All: true, Filters: byEnv(env)})
+		if err != nil {
+			return nil, fmt.Errorf("list the nodes of %s: %w", env, err)
+		}
+		old, err := oldVolume(specs, nodes, found.Volumes)
+		if err == nil || time.Now().After(deadline) || !justMade(old) {
+			return nodes, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-tick.C:
+		}
 	}
+}
+
+// oldVolume finds a volume that a new node would take, though no container has it.
+func oldVolume(specs []providers.Spec, nodes []container.Summary, volumes []*volume.Volume) (*volume.Volume, error) {
 	for _, s := range specs {
 		if slices.ContainsFunc(nodes, func(c container.Summary) bool { return c.Labels[labelNode] == s.Name }) {
 			continue
 		}
-		for _, v := range found.Volumes {
+		for _, v := range volumes { // the filter was for any part of a name
 			switch {
 			case v.Name != volumeName(s.Name):
-			case v.Labels[labelEnv] != env:
-				return fmt.Errorf("%w: volume %s is on the local engine already, and it is not skep's", providers.ErrRefused, v.Name)
+			case v.Labels[labelEnv] != s.Env:
+				return v, fmt.Errorf("%w: volume %s is on the local engine already, and it is not skep's", providers.ErrRefused, v.Name)
 			default:
-				return fmt.Errorf("%w: volume %s of an earlier %s is still on the local engine with its data: `skep nodes rm %s` removes it",
-					providers.ErrRefused, v.Name, s.Name, env)
+				return v, fmt.Errorf("%w: volume %s of an earlier %s is still on the local engine with its data: `skep nodes rm %s` removes it",
+					providers.ErrRefused, v.Name, s.Name, s.Env)
 			}
 		}
 	}
-	return nil
+	return nil, nil
+}
+
+// justMade says whether a volume is so new that its container may be under way.
+func justMade(v *volume.Volume) bool {
+	made, err := time.Parse(time.RFC3339, v.CreatedAt)
+	return err == nil && time.Since(made) < 2*underWay
 }
 
 // named lists the machines that specs describe.

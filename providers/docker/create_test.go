@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"skep/providers"
 	"skep/tunnel"
@@ -138,6 +139,21 @@ func TestCreateRefusesAVolumeOfAnEarlierLife(t *testing.T) {
 		if !errors.Is(err, providers.ErrRefused) || len(e.asked) != 2 {
 			t.Errorf("%v, asked %v", err, e.asked)
 		}
+	}
+}
+
+// The container of a killed run's request comes after its volume.
+func TestCreateWaitsForTheContainerOfAVolumeJustMade(t *testing.T) {
+	made := volumes("dev", "skep-dev-worker-1")
+	made.Volumes[0].CreatedAt = time.Now().UTC().Format(time.RFC3339)
+	d, e := startEngine(t, map[string]http.HandlerFunc{
+		"GET /containers/json": inTurn(answer([]container.Summary{}), answer([]container.Summary{node("dev-worker-1", "10.201.7.2")})),
+		"GET /volumes":         answer(made),
+	})
+	ctx, docker := mustEngine(t, d)
+	nodes, err := nodesAndVolumes(ctx, docker, []providers.Spec{{Env: "dev", Name: "dev-worker-1"}})
+	if err != nil || len(nodes) != 1 || e.count("GET /containers/json") != 2 {
+		t.Errorf("%v, %v, asked %v", nodes, err, e.asked)
 	}
 }
 
