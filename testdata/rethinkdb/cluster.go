@@ -18,13 +18,15 @@ import (
 // first. When two servers meet, each tells the other whom it is connected to, and each connects once to those it did
 // not know. That is all the gossip there is: a connection that fails then is not tried again by it.
 type mesh struct {
-	config *config
-	store  *store
-	log    *log.Logger
-	peerID string  // of this process; another one after every start
-	self   address // what the others are told to call us
+	config  *config
+	store   *store
+	log     *log.Logger
+	started time.Time
+	peerID  string  // of this process; another one after every start
+	self    address // what the others are told to call us
 
 	lost   *reconnector
+	groups *groups
 	onLink func(address) // told of every new connection, whichever side made it
 
 	mu       sync.Mutex
@@ -37,12 +39,13 @@ type mesh struct {
 func newMesh(config *config, store *store, logger *log.Logger) *mesh {
 	m := &mesh{
 		config: config, store: store, log: logger,
-		peerID: newUUID(),
+		started: time.Now(), peerID: newUUID(),
 		onLink: func(address) {},
 		routes: map[string][]hostPort{}, servers: map[string]bool{},
 		links: map[string]*link{}, attempts: map[string]bool{},
 	}
 	m.lost = newReconnector(m)
+	m.groups = newGroups(m)
 	return m
 }
 
@@ -126,7 +129,7 @@ func (m *mesh) try(ctx context.Context, ip netip.AddrPort, want expectation) {
 	if err != nil {
 		return
 	}
-	if errors.Is(m.handle(ctx, conn, want), errOtherServer) && want.onOther != nil {
+	if errors.Is(m.handle(ctx, m.config.clusterTLS.dialled(conn), want), errOtherServer) && want.onOther != nil {
 		want.onOther(ip)
 	}
 }
@@ -193,30 +196,82 @@ func (m *mesh) keep(ctx context.Context, l *link) {
 	m.onLink(l.address)
 	m.lost.found(l.peer.ServerID)
 
-	l.run(m.store.databases(), m.merge)
+	go l.tell(message{Records: m.store.allRecords(), Leads: m.groups.leads()})
+	m.groups.nudge()
+	l.run(func(said message) { m.hear(ctx, l, said) })
 
 	m.mu.Lock()
 	delete(m.links, l.peer.ServerID)
 	m.mu.Unlock()
 	m.log.Printf("Disconnected from server %q %s", l.peer.Name, l.peer.ServerID)
+	m.groups.gone(l.peer.ServerID)
 	if ctx.Err() == nil {
 		m.lost.look(ctx, l.peer.ServerID, l.address)
 	}
 }
 
-// merge takes in what a peer says of databases and passes on what was new.
-func (m *mesh) merge(databases map[string]string) {
-	changed, err := m.store.merge(databases)
+// hear takes in what a peer says. Only a question takes time, and has it.
+func (m *mesh) hear(ctx context.Context, l *link, said message) {
+	if said.Records != nil {
+		m.merge(said.Records)
+	}
+	for _, one := range said.Leads {
+		m.groups.heard(one)
+	}
+	if said.Request != nil {
+		go m.reply(ctx, l, said.Request)
+	}
+}
+
+// merge takes in records and passes on what was new.
+func (m *mesh) merge(records []record) {
+	news, err := m.store.merge(records)
 	if err != nil {
 		m.log.Printf("error: could not save the metadata: %v", err)
-	}
-	if !changed {
 		return
 	}
-	all := m.store.databases()
-	for _, l := range m.connected() {
-		l.tell(all)
+	if len(news) == 0 {
+		return
 	}
+	m.groups.nudge()
+	for _, l := range m.connected() {
+		go l.tell(message{Records: news})
+	}
+}
+
+// publish makes a record count here, and waits until every server that is connected has it.
+func (m *mesh) publish(ctx context.Context, records ...record) error {
+	news, err := m.store.merge(records)
+	if err != nil || len(news) == 0 {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var told sync.WaitGroup
+	for _, l := range m.connected() {
+		// One that does not answer gets them with all others when it is met again.
+		told.Go(func() { _, _ = l.ask(ctx, request{Records: news}) })
+	}
+	told.Wait()
+	m.groups.nudge()
+	return nil
+}
+
+// reaches tells whether a server is this one or connected.
+func (m *mesh) reaches(serverID string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return serverID == m.store.serverID || m.links[serverID] != nil
+}
+
+// up are the servers that are connected, and this one.
+func (m *mesh) up() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ids := slices.Collect(maps.Keys(m.links))
+	ids = append(ids, m.store.serverID)
+	slices.Sort(ids)
+	return ids
 }
 
 // connected are the connections, by the name of the server.

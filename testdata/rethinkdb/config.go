@@ -30,6 +30,10 @@ type config struct {
 	joins       []hostPort
 	canonical   []hostPort    // what other servers are told to call us; none means every local address
 	reconnect   time.Duration // how long a lost server is looked for
+	cacheSize   uint64        // megabytes; only shown
+	clusterTLS  *secured
+	driverTLS   *secured
+	httpTLS     *secured
 }
 
 const (
@@ -46,7 +50,7 @@ func newConfig(o options) (*config, error) {
 		tags:      append(slices.Clone(o["--server-tag"]), "default"),
 		noHTTP:    o.has("--no-http-admin"),
 	}
-	for _, set := range []func(options) error{c.setNames, c.setPassword, c.setPorts, c.setBinds, c.setPeers, c.checkRest} {
+	for _, set := range []func(options) error{c.setNames, c.setPassword, c.setPorts, c.setBinds, c.setPeers, c.setTLS, c.checkRest} {
 		if err := set(o); err != nil {
 			return nil, err
 		}
@@ -180,6 +184,15 @@ func (c *config) setPeers(o options) error {
 	return nil
 }
 
+func (c *config) setTLS(o options) (err error) {
+	for group, to := range map[string]**secured{"cluster": &c.clusterTLS, "driver": &c.driverTLS, "http": &c.httpTLS} {
+		if *to, err = newSecured(o, group); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // checkRest refuses bad values of options that change nothing here.
 func (c *config) checkRest(o options) error {
 	for _, name := range []string{"--cores", "--io-threads", "--join-delay"} {
@@ -188,7 +201,11 @@ func (c *config) checkRest(o options) error {
 		}
 	}
 	size := o.get("--cache-size", "auto")
-	if _, err := strconv.ParseUint(size, 10, 64); err != nil && size != "auto" {
+	if size == "auto" {
+		size = "100" // what the real one takes on the smallest machine
+	}
+	var err error
+	if c.cacheSize, err = strconv.ParseUint(size, 10, 64); err != nil {
 		return fmt.Errorf("--cache-size: %q is neither \"auto\" nor a number of megabytes", size)
 	}
 	return nil

@@ -2,16 +2,16 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"sync/atomic"
 	"time"
 )
 
-const protocol = "skep-test rethinkdb cluster 1"
+const protocol = "skep-test rethinkdb cluster 2"
 
 // hello is the first thing that each side of a connection says.
 type hello struct {
@@ -95,7 +95,8 @@ func (m *mesh) exchangeHellos(l *link) error {
 		return err
 	}
 	err = l.receive(&l.peer)
-	if syntax := new(json.SyntaxError); errors.As(err, &syntax) || err == nil && l.peer.Protocol != protocol {
+	network := net.Error(nil)
+	if err != nil && !errors.As(err, &network) && !errors.Is(err, io.EOF) || err == nil && l.peer.Protocol != protocol {
 		m.log.Printf("warn: %s does not speak the cluster protocol; is something connecting to the wrong port?", l.remote)
 		return errTurnedAway
 	}

@@ -1,7 +1,8 @@
 package main
 
 import (
-	"encoding/json"
+	"bufio"
+	"encoding/gob"
 	"log"
 	"net"
 	"sync"
@@ -15,7 +16,7 @@ const (
 	heartbeatsMissed  = 5
 )
 
-// link is a connection to another server: a stream of JSON values each way.
+// link is a connection to another server: a stream of gob values each way.
 type link struct {
 	conn    net.Conn
 	log     *log.Logger
@@ -23,22 +24,25 @@ type link struct {
 	peer    hello
 	address address // of the peer, as it was looked up when we met
 
-	decoder *json.Decoder
+	decoder *gob.Decoder
 	sending sync.Mutex
-	encoder *json.Encoder
+	buffer  *bufio.Writer
+	encoder *gob.Encoder
 	heard   atomic.Bool
 	said    atomic.Bool
-}
 
-// message is what servers say once they are connected. An empty one is a heartbeat.
-type message struct {
-	Databases map[string]string `json:",omitempty"`
+	asking sync.Mutex
+	lastID uint64
+	asked  map[uint64]chan<- response
+	gone   chan struct{} // closed when the connection is over
 }
 
 func newLink(conn net.Conn, logger *log.Logger) *link {
+	buffer := bufio.NewWriterSize(conn, 1<<16)
 	return &link{
 		conn: conn, log: logger, remote: conn.RemoteAddr().String(),
-		decoder: json.NewDecoder(conn), encoder: json.NewEncoder(conn),
+		decoder: gob.NewDecoder(bufio.NewReaderSize(conn, 1<<16)), buffer: buffer, encoder: gob.NewEncoder(buffer),
+		asked: map[uint64]chan<- response{}, gone: make(chan struct{}),
 	}
 }
 
@@ -46,47 +50,50 @@ func (l *link) send(value any) error {
 	l.sending.Lock()
 	defer l.sending.Unlock()
 	l.said.Store(true)
-	return l.encoder.Encode(value)
+	if err := l.encoder.Encode(value); err != nil {
+		return err
+	}
+	return l.buffer.Flush()
 }
 
 func (l *link) receive(value any) error { return l.decoder.Decode(value) }
 
 // tell closes the connection if it does not get through: run ends then.
-func (l *link) tell(databases map[string]string) {
-	if l.send(message{databases}) != nil {
+func (l *link) tell(m message) {
+	if l.send(m) != nil {
 		l.conn.Close()
 	}
 }
 
-// run passes what the peer says to merge, until the connection breaks or falls silent.
-func (l *link) run(databases map[string]string, merge func(map[string]string)) {
-	done := make(chan struct{})
+// run passes what the peer says to hear, until the connection breaks or falls silent.
+func (l *link) run(hear func(message)) {
 	var beating sync.WaitGroup
-	beating.Go(func() { l.beat(done) })
+	beating.Go(l.beat)
 	defer beating.Wait()
 	defer l.conn.Close()
-	defer close(done)
+	defer close(l.gone)
 
-	l.tell(databases)
 	for {
 		var m message
 		if l.receive(&m) != nil {
 			return
 		}
 		l.heard.Store(true)
-		if len(m.Databases) > 0 {
-			merge(m.Databases)
+		if m.Response != nil {
+			l.answered(*m.Response)
+			continue
 		}
+		hear(m)
 	}
 }
 
-func (l *link) beat(done <-chan struct{}) {
+func (l *link) beat() {
 	tick := time.NewTicker(heartbeatInterval)
 	defer tick.Stop()
 	for missed := 0; ; {
 		select {
 		case <-tick.C:
-		case <-done:
+		case <-l.gone:
 			return
 		}
 		if missed > heartbeatsMissed {
@@ -95,7 +102,7 @@ func (l *link) beat(done <-chan struct{}) {
 			return
 		}
 		if !l.said.Swap(false) {
-			go l.tell(nil) // a full buffer must not stop the count
+			go l.tell(message{}) // a full buffer must not stop the count
 		}
 		if l.heard.Swap(false) {
 			missed = 0

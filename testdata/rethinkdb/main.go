@@ -1,14 +1,26 @@
-// Command rethinkdb stands in for a RethinkDB 2.4 server in tests, where the real image cannot be had. What it must
-// get right is how a cluster forms, breaks and heals, because that is what a deployment lives or dies by: the command
-// line, the data directory, which ports open when, who finds whom over which addresses. It stores no documents.
+// Command rethinkdb stands in for a RethinkDB 2.4 server in tests, where the real image cannot be had. How a cluster
+// forms, breaks and heals, which ports open when and who finds whom over which addresses, is that of the real server, from
+// running version 2.4.4 and from reading the sources of the 2.x line; the wire format between servers is its own. Drivers
+// speak to it as to the real one, and what they write is stored and replicated in earnest: an acknowledged write is on
+// the disks of a majority of its table's servers. Where the real server does something worth a surprise, the comment
+// says so.
 //
-// The behaviour is that of the real server, from running version 2.4.4 and from reading the sources of the 2.x line
-// (clustering/administration/main, rpc/connectivity); the wire format between servers is its own. Where the real one
-// does something worth a surprise, the comment says so. Left out: proxies and the other subcommands, TLS, the crash of
-// a server whose peer returns to its only canonical address as another server (here it gives that peer up), and the
-// exchange of passwords, of which servers tell each other only whether they have one.
+// It is simpler than the real server in these points:
 //
-// It uses the standard library alone and knows nothing of skep.
+//   - Of ReQL it knows what the functions terms and only name; it refuses all else with a compile error that says so.
+//     Functions are among the refused, except where they define an index, and indexes are listed but not read by.
+//   - The shards of a table are a matter of its configuration. Its documents are led by one server at a time, and every
+//     server of any shard has all of them.
+//   - A reconfiguration returns when it is done. Soft durability and single acknowledgements are as good as hard ones
+//     and a majority's. The cluster's metadata is told to all who are connected: of two changes at one moment in
+//     different places one is lost.
+//   - All data is in memory too, and the file that it is kept in is made smaller only at a start. Deleted documents leave
+//     a trace that is never removed, and a server keeps its copy of a table that was moved away from it.
+//   - There is one user, admin, with all rights. There are no change feeds, write hooks, statistics, jobs and logs.
+//   - Left out are proxies and the other subcommands, and the crash of a server whose peer returns to its only canonical
+//     address as another server (here it gives that peer up).
+//
+// It uses the official driver's protocol constants and else the standard library, and knows nothing of skep.
 package main
 
 import (
@@ -39,7 +51,7 @@ func main() {
 // errStoppedJoining ends a server that was told to stop before it found a peer. The real one exits 1 then, not 0.
 var errStoppedJoining = errors.New("stopped before it reached any server of the cluster")
 
-func run(ctx context.Context, args []string, stdout io.Writer) error {
+func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	options, err := parseOptions(args)
 	if err != nil {
 		return err
@@ -64,7 +76,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer store.close()
+	defer func() { err = errors.Join(err, store.close()) }()
 	return serve(ctx, config, store, logger)
 }
 
@@ -88,7 +100,8 @@ func serve(ctx context.Context, config *config, store *store, logger *log.Logger
 		return fmt.Errorf("--canonical-address: %w", err)
 	}
 	join := newInitialJoin(mesh, joins)
-	mesh.start(ctx, listeners)
+	mesh.start(ctx, config.clusterTLS.listeners(listeners))
+	go mesh.groups.run(ctx)
 	logger.Printf("Listening for intracluster connections on port %d", config.clusterPort)
 
 	if len(config.joins) > 0 {
@@ -111,7 +124,7 @@ func serveClients(ctx context.Context, config *config, mesh *mesh, logger *log.L
 	if err != nil {
 		return fmt.Errorf("could not bind to driver port: %w", err)
 	}
-	serveDrivers(ctx, drivers)
+	serveDrivers(ctx, config.driverTLS.listeners(drivers), mesh)
 	logger.Printf("Listening for client driver connections on port %d", config.driverPort)
 	if config.noHTTP {
 		logger.Print("Administrative HTTP connections are disabled.")
@@ -121,7 +134,7 @@ func serveClients(ctx context.Context, config *config, mesh *mesh, logger *log.L
 	if err != nil {
 		return fmt.Errorf("could not bind to http port: %w", err)
 	}
-	serveWeb(ctx, pages, mesh)
+	serveWeb(ctx, config.httpTLS.listeners(pages), mesh)
 	logger.Printf("Listening for administrative HTTP connections on port %d", config.httpPort)
 	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"log"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,27 +17,25 @@ import (
 
 // store is the data directory. It is locked while the server runs.
 type store struct {
-	dir  string
-	lock *os.File
+	dir      string
+	lock     *os.File
+	serverID string
+	journal  *journal
 
-	mu   sync.Mutex
-	data metadata
+	mu sync.Mutex // one merge of records at a time
 }
 
-type metadata struct {
-	identity
-	Password  string            // of the user admin, "" for none
-	Databases map[string]string // the name of each, by its id
-}
-
-// identity is what a server keeps for good once its directory exists.
+// identity is what a server is known by.
 type identity struct {
 	ServerID string
 	Name     string
-	Tags     []string
 }
 
-const metadataFile = "metadata"
+const (
+	selfBucket = "self"
+	selfKey    = "server_id"
+	admin      = "admin"
+)
 
 // openStore makes a new directory, or an empty one, into a server: with the given name and, unless it joins others, a
 // database `test` of its own. The real server looks at --join only, not at whether the join came off: one that was
@@ -58,106 +55,122 @@ func openStore(config *config, logger *log.Logger) (*store, error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return nil, errors.Join(fmt.Errorf("directory %s is in use by another rethinkdb process", dir), lock.Close())
 	}
-	entries, err := lock.ReadDir(1)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, errors.Join(err, lock.Close())
-	}
 	s := &store{dir: dir, lock: lock}
-	if len(entries) > 0 {
-		err = s.load(config, logger)
-	} else {
-		logger.Printf("Initializing directory %s", dir)
-		err = s.initialize(config)
-	}
-	if err != nil {
+	if err := s.open(config, logger); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return s, nil
 }
 
-func (s *store) initialize(config *config) error {
-	s.data = metadata{
-		identity:  identity{ServerID: newUUID(), Name: config.name, Tags: config.tags},
-		Password:  config.password,
-		Databases: map[string]string{},
+func (s *store) open(config *config, logger *log.Logger) error {
+	entries, err := s.lock.ReadDir(-1)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
 	}
-	if len(config.joins) == 0 {
-		s.data.Databases[newUUID()] = "test"
+	isJournal := func(e os.DirEntry) bool { return e.Name() == journalFile || e.Name() == journalFile+".new" }
+	if len(entries) > 0 && !slices.ContainsFunc(entries, isJournal) {
+		return fmt.Errorf("directory %s is not empty, but holds no data of a server", s.dir)
 	}
-	return s.save()
-}
-
-// load keeps the name and the password that are there already, whatever the options say.
-func (s *store) load(config *config, logger *log.Logger) error {
-	text, err := os.ReadFile(filepath.Join(s.dir, metadataFile))
-	if err != nil {
-		return fmt.Errorf("directory %s is not empty, but holds no data of a server: %w", s.dir, err)
+	if s.journal, err = openJournal(s.dir); err != nil {
+		return err
 	}
-	if err := json.Unmarshal(text, &s.data); err != nil {
-		return fmt.Errorf("%s: %w", metadataFile, err)
+	// A server that was killed before its first write ended has nothing in its journal.
+	if s.serverID = string(s.journal.get(selfBucket, selfKey)); s.serverID == "" {
+		logger.Printf("Initializing directory %s", s.dir)
+		return s.initialize(config)
 	}
 	if config.nameGiven {
 		logger.Print("WARNING: ignoring --server-name because this server already has a name.")
 	}
-	if config.password == "" {
-		return nil
-	}
-	if s.data.Password != "" {
-		logger.Print("Ignoring --initial-password option because the admin password is already configured.")
-		return nil
-	}
-	s.data.Password = config.password
-	return s.save()
+	return s.setInitialPassword(config, logger)
 }
 
-// save is called with mu held, or before anyone else knows the store.
-func (s *store) save() error {
-	text, err := json.MarshalIndent(s.data, "", "\t")
+func (s *store) initialize(config *config) error {
+	s.serverID = newUUID()
+	self, err := s.next(kindServer, s.serverID, serverRecord{config.name, config.tags})
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(s.dir, metadataFile)
-	if err := os.WriteFile(path+".new", text, 0o600); err != nil {
+	all := []record{self}
+	if len(config.joins) == 0 {
+		test, err := s.next(kindDatabase, newUUID(), databaseRecord{"test"})
+		if err != nil {
+			return err
+		}
+		all = append(all, test)
+	}
+	if config.password != "" {
+		user, err := s.adminRecord(config)
+		if err != nil {
+			return err
+		}
+		all = append(all, user)
+	}
+	changes := []change{{selfBucket, entry{selfKey, []byte(s.serverID)}}}
+	for _, r := range all {
+		text, err := json.Marshal(r)
+		if err != nil {
+			return err
+		}
+		changes = append(changes, change{recordsBucket, entry{r.key(), text}})
+	}
+	return s.journal.save(changes...)
+}
+
+// adminRecord has the password of the command line. A generated one gives way to any other when clusters merge.
+func (s *store) adminRecord(config *config) (record, error) {
+	user, err := s.next(kindUser, admin, newCredentials(config.password))
+	if config.generated {
+		user.Version = 0
+	}
+	return user, err
+}
+
+// setInitialPassword sets one where none is: that which is there stays, whatever the options say.
+func (s *store) setInitialPassword(config *config, logger *log.Logger) error {
+	if config.password == "" {
+		return nil
+	}
+	if s.hasPassword() {
+		logger.Print("Ignoring --initial-password option because the admin password is already configured.")
+		return nil
+	}
+	user, err := s.adminRecord(config)
+	if err != nil {
 		return err
 	}
-	return os.Rename(path+".new", path)
+	_, err = s.merge([]record{user})
+	return err
 }
 
-func (s *store) close() { s.lock.Close() }
+func (s *store) close() error {
+	return errors.Join(s.journal.close(), s.lock.Close())
+}
 
 func (s *store) identity() identity {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.data.identity
+	return identity{s.serverID, s.server(s.serverID).Name}
 }
 
-func (s *store) hasPassword() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.data.Password != ""
+// server is what is known of one, also when it is not connected.
+func (s *store) server(id string) (known serverRecord) {
+	if r, ok := s.record(kindServer, id); ok {
+		_ = json.Unmarshal(r.Value, &known) // it was made by this program
+	}
+	return known
 }
 
-func (s *store) databases() map[string]string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return maps.Clone(s.data.Databases)
-}
-
-// merge adds the databases of another server and tells whether there were new ones. The union is all that happens: two
-// databases of one name stay two.
-func (s *store) merge(theirs map[string]string) (changed bool, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for id, name := range theirs {
-		if _, known := s.data.Databases[id]; !known {
-			s.data.Databases[id], changed = name, true
+// credentials are those of the user admin; without a password none were ever set.
+func (s *store) credentials() credentials {
+	if r, ok := s.record(kindUser, admin); ok {
+		var c credentials
+		if json.Unmarshal(r.Value, &c) == nil {
+			return c
 		}
 	}
-	if changed {
-		err = s.save()
-	}
-	return changed, err
+	return newCredentials("")
 }
+
+func (s *store) hasPassword() bool { return s.credentials().HasPassword }
 
 // collisions are the names that more than one id has, sorted.
 func collisions(names map[string]string) []string {

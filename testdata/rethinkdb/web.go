@@ -44,7 +44,7 @@ func (m *mesh) page() page {
 	for _, l := range m.connected() {
 		p.Servers = append(p.Servers, identity{ServerID: l.peer.ServerID, Name: l.peer.Name})
 	}
-	for _, name := range collisions(m.store.databases()) {
+	for _, name := range collisions(m.store.names(kindDatabase)) {
 		p.Issues = append(p.Issues, fmt.Sprintf("db_name_collision: ambiguous database name %q", name))
 	}
 	names := map[string]string{}
