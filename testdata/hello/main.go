@@ -1,11 +1,23 @@
 // Command hello is the sample app that the tests deploy: it greets the path it is asked for and passes on a line from
 // the database, so a test sees at once which release answers, from which container, and whether its database is there.
 //
-//	GET /healthz   200 while it serves
-//	GET /whoami    the host name, in a container its id or what --hostname says
-//	GET /…         Hello, "/…", and on a second line the text of the table hello, or why there is none
+//	GET /healthz     200 while it serves
+//	GET /readyz      200 while the database answers too, else 503
+//	GET /whoami      the host name, in a container its id or what --hostname says
+//	GET /…           Hello, "/…", and on a second line the text of the table hello, or why there is none
+//	PUT /docs/{id}   keeps the body in the table docs: 200 when the database has acknowledged it, else 503
+//	GET /docs/{id}   the body that is kept, or 404
+//	GET /docs        the ids of all that is kept, one a line
 //
-// ADDR (or -addr) is where it listens, GREETING the word instead of Hello, RQLITE_URL the database.
+// ADDR (or -addr) is where it listens, GREETING the word instead of Hello. The database is rqlite at RQLITE_URL, which has
+// no docs, or RethinkDB if RETHINKDB_ADDRESSES is set:
+//
+//	RETHINKDB_ADDRESSES       host[:port],…; each name may mean several servers
+//	RETHINKDB_DATABASE        where the tables hello and docs are, test by default; it makes neither
+//	RETHINKDB_PASSWORD_FILE   the password of admin, such as a secret that is mounted
+//	RETHINKDB_CA_FILE         the authority of the servers' certificates; without it the connection is not encrypted
+//	RETHINKDB_SERVER_NAME     the name in these certificates, if it is not the host's
+//	RETHINKDB_CERT_FILE, RETHINKDB_KEY_FILE   its own certificate, if the servers ask for one
 package main
 
 import (
@@ -31,11 +43,27 @@ func main() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	handler := newHandler(env("GREETING", "Hello"), &database{url: os.Getenv("RQLITE_URL")})
-	if err := serve(ctx, *addr, handler); err != nil {
+	if err := run(ctx, *addr); err != nil {
 		slog.Error("hello", "error", err)
+		stop()
 		os.Exit(1)
 	}
+}
+
+func run(ctx context.Context, addr string) error {
+	greeting := env("GREETING", "Hello")
+	if os.Getenv("RETHINKDB_ADDRESSES") == "" {
+		return serve(ctx, addr, newHandler(greeting, &rqlite{url: os.Getenv("RQLITE_URL")}))
+	}
+	db, err := newRethink(os.Getenv)
+	if err != nil {
+		return err
+	}
+	defer db.close()
+	mux := http.NewServeMux()
+	mux.Handle("/", newHandler(greeting, db))
+	addDocs(mux, db)
+	return serve(ctx, addr, mux)
 }
 
 func env(name, fallback string) string {
@@ -45,9 +73,26 @@ func env(name, fallback string) string {
 	return fallback
 }
 
-func newHandler(greeting string, db *database) http.Handler {
+// patience is how long a request waits for the database before it says that it is away.
+const patience = 5 * time.Second
+
+// database is what has the line.
+type database interface {
+	text(ctx context.Context) (string, error)
+}
+
+func newHandler(greeting string, db database) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, "ok")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), patience)
+		defer cancel()
+		if _, err := db.text(ctx); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
 		fmt.Fprintln(w, "ok")
 	})
 	mux.HandleFunc("GET /whoami", func(w http.ResponseWriter, _ *http.Request) {
@@ -60,7 +105,9 @@ func newHandler(greeting string, db *database) http.Handler {
 	})
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
 		slog.Info("hello", "path", r.URL.Path, "from", r.RemoteAddr)
-		line, err := db.text(r.Context())
+		ctx, cancel := context.WithTimeout(r.Context(), patience)
+		defer cancel()
+		line, err := db.text(ctx)
 		if err != nil {
 			line = "database: " + err.Error()
 		}

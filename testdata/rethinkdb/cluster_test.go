@@ -42,20 +42,20 @@ type server struct {
 }
 
 type lockedBuffer struct {
-	mu sync.Mutex
-	bytes.Buffer
+	mu   sync.Mutex
+	text bytes.Buffer
 }
 
 func (b *lockedBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.Buffer.Write(p)
+	return b.text.Write(p)
 }
 
 func (b *lockedBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.Buffer.String()
+	return b.text.String()
 }
 
 func freePorts(t *testing.T, n int) (ports []int) {
@@ -97,7 +97,8 @@ func (s *server) start(peers ...*server) {
 	for _, peer := range peers {
 		args = append(args, "--join", fmt.Sprintf("127.0.0.1:%d", peer.cluster))
 	}
-	s.process = exec.Command(os.Args[0], append(args, s.args...)...)
+	// Not under the test's context: it ends before the clean-up that kills and waits.
+	s.process = exec.CommandContext(context.WithoutCancel(s.t.Context()), os.Args[0], append(args, s.args...)...)
 	s.process.Env = append(os.Environ(), beServer+"=yes")
 	s.process.Stdout, s.process.Stderr = s.log, s.log
 	s.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -149,16 +150,17 @@ func (s *server) session(opts ...func(*r.ConnectOpts)) *r.Session {
 	return session
 }
 
-func cluster(t *testing.T, n int, args ...string) []*server {
+func cluster(t *testing.T, n int) []*server {
 	t.Helper()
 	var all []*server
 	for i := range n {
-		all = append(all, newServer(t, fmt.Sprintf("db%d", i), args...))
+		all = append(all, newServer(t, fmt.Sprintf("db%d", i)))
 	}
 	all[0].start()
 	all[0].session()
 	for _, s := range all[1:] {
 		s.start(all[0])
+		s.session() // starts at the same moment can miss each other, like those of the real server
 	}
 	whole(t, all)
 	return all

@@ -50,7 +50,7 @@ func (g *group) replicate(ctx context.Context, t tableRecord, a *applyRequest, p
 			defer cancel()
 			_, err := g.mesh.call(ctx, id, request{Apply: a})
 			if err != nil {
-				g.detach(id, a.Epoch)
+				g.detach(id)
 			}
 			acknowledged <- acknowledgement{id, err}
 		}()

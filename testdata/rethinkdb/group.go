@@ -23,13 +23,14 @@ type group struct {
 	table  string
 
 	mu       sync.Mutex
-	promised uint64 // the epoch below which nothing is accepted; durable
-	leading  uint64 // the epoch in which this server leads, 0 if it does not
-	config   record // that it began to lead with
+	promised uint64      // the epoch below which nothing is accepted; durable
+	seen     uint64      // the highest epoch that others were found to have promised
+	leading  uint64      // the epoch in which this server leads, 0 if it does not
+	claimed  tableRecord // the servers of which a majority lets it lead
 	seq      uint64
 	attached map[string]bool // others that get all writes
 	ready    map[string]bool // those of them that lack none
-	busy     bool            // with a claim
+	busy     bool            // with a claim or a change of servers
 }
 
 const promisesBucket = "promises"
@@ -53,8 +54,9 @@ func (g *group) erase() error {
 }
 
 type claimRequest struct {
-	Table record
-	Epoch uint64
+	Table  record
+	Epoch  uint64
+	Server string
 }
 
 type claimAnswer struct {
@@ -74,13 +76,16 @@ func (g *group) promise(c *claimRequest) (*claimAnswer, error) {
 	if c.Epoch <= g.promised {
 		return &claimAnswer{Promised: g.promised}, nil
 	}
-	if err := g.keepPromise(c.Epoch); err != nil {
+	if err := g.keepPromise(c.Epoch, c.Server); err != nil {
 		return nil, err
 	}
 	return &claimAnswer{Granted: true, Promised: c.Epoch, Digest: g.store.digest(g.table)}, nil
 }
 
-func (g *group) keepPromise(epoch uint64) error {
+func (g *group) keepPromise(epoch uint64, server string) error {
+	if g.leading > 0 && server != g.store.serverID {
+		go g.groups.announce(lead{Table: g.table, Epoch: g.leading, Over: true})
+	}
 	g.promised, g.leading = epoch, 0
 	return g.store.journal.save(change{promisesBucket, entry{g.table, binary.BigEndian.AppendUint64(nil, epoch)}})
 }
@@ -100,7 +105,7 @@ func (g *group) accept(a *applyRequest) error {
 			return 0, errNotLeader
 		}
 		if a.Epoch > g.promised {
-			if err := g.keepPromise(a.Epoch); err != nil {
+			if err := g.keepPromise(a.Epoch, ""); err != nil {
 				return 0, err
 			}
 		}
@@ -129,13 +134,13 @@ func (g *group) state() *stateAnswer {
 
 // decide begins what this server has to do for the table now; nothing of it holds up the caller.
 func (g *group) decide(ctx context.Context) {
-	t, config, ok := g.store.table(g.table)
+	t, _, ok := g.store.table(g.table)
 	if !ok {
 		return
 	}
 	self := g.store.serverID
 	g.mu.Lock()
-	leading, busy, mine := g.leading, g.busy, g.config
+	leading, busy, claimed := g.leading, g.busy, g.claimed
 	g.mu.Unlock()
 	candidates := unique(append(t.voters(), t.Previous...))
 	switch {
@@ -148,11 +153,26 @@ func (g *group) decide(ctx context.Context) {
 		}
 	case !t.majority(g.mesh.reaches), len(t.Previous) == 0 && !slices.Contains(t.voters(), self):
 		g.stepDown(leading)
-	case config.newerThan(mine):
+	case !claimed.covers(t):
 		g.inBackground(ctx, g.claim)
 	default:
 		g.lead(ctx, t)
 	}
+}
+
+// begin keeps claims and changes of servers apart.
+func (g *group) begin() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	begun := !g.busy
+	g.busy = true
+	return begun
+}
+
+func (g *group) end() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.busy = false
 }
 
 func (g *group) inBackground(ctx context.Context, do func(context.Context) error) {
@@ -171,7 +191,7 @@ func (g *group) stepDown(epoch uint64) {
 	}
 	g.mu.Unlock()
 	if stepped {
-		g.groups.announce(lead{Table: g.table, Epoch: epoch})
+		g.groups.announce(lead{Table: g.table, Epoch: epoch, Over: true})
 	}
 }
 
@@ -206,12 +226,10 @@ func (g *group) lead(ctx context.Context, t tableRecord) {
 	}
 }
 
-// detach is for a server that a write did not reach.
-func (g *group) detach(id string, epoch uint64) {
+// detach is for a server that was lost, or that a write did not reach: it has to catch up.
+func (g *group) detach(id string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.leading == epoch {
-		delete(g.attached, id)
-		delete(g.ready, id)
-	}
+	delete(g.attached, id)
+	delete(g.ready, id)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -18,11 +19,12 @@ type groups struct {
 	leaders map[string]lead
 }
 
-// lead says who leads a table, since which epoch. Without a server nobody does.
+// lead says who leads a table, since which epoch, or that an epoch is over. Without a server nobody is known to lead.
 type lead struct {
 	Table  string
 	Epoch  uint64
 	Server string
+	Over   bool
 }
 
 const (
@@ -55,10 +57,10 @@ func (g *groups) leader(table string) lead {
 	return g.leaders[table]
 }
 
-// heard takes in who leads a table; the later epoch is right.
+// heard takes in who leads a table. News come in any order: the later epoch is right, and one that is over stays so.
 func (g *groups) heard(news lead) {
 	g.mu.Lock()
-	if known := g.leaders[news.Table]; news.Epoch >= known.Epoch {
+	if known := g.leaders[news.Table]; news.Epoch > known.Epoch || news.Epoch == known.Epoch && !known.Over {
 		g.leaders[news.Table] = news
 	}
 	g.mu.Unlock()
@@ -95,7 +97,11 @@ func (g *groups) gone(serverID string) {
 			g.leaders[table] = one
 		}
 	}
+	known := slices.Collect(maps.Values(g.byTable))
 	g.mu.Unlock()
+	for _, one := range known {
+		one.detach(serverID)
+	}
 	g.nudge()
 }
 
@@ -161,4 +167,9 @@ func (t tableRecord) majority(there func(serverID string) bool) bool {
 		}
 	}
 	return true
+}
+
+// covers tells whether a majority of t's servers is one of another's too: they are the same, or a change has ended since.
+func (t tableRecord) covers(next tableRecord) bool {
+	return sameSet(t.voters(), next.voters()) && (len(next.Previous) == 0 || sameSet(t.Previous, next.Previous))
 }

@@ -10,25 +10,33 @@ import (
 
 // claim makes this server the leader if a majority lets it.
 func (g *group) claim(ctx context.Context) error {
-	t, config, ok := g.store.table(g.table)
-	heard := g.groups.leader(g.table).Epoch
-	g.mu.Lock()
-	if !ok || g.busy {
-		g.mu.Unlock()
+	if !g.begin() {
 		return nil
 	}
-	g.busy = true
-	epoch := max(g.promised, heard) + 1
+	defer g.end()
+	return g.claimAlone(ctx)
+}
+
+func (g *group) claimAlone(ctx context.Context) error {
+	t, config, ok := g.store.table(g.table)
+	if !ok {
+		return nil
+	}
+	g.mu.Lock()
+	epoch, before := max(g.promised, g.seen)+1, g.leading
 	g.mu.Unlock()
 	defer func() {
 		g.mu.Lock()
-		g.busy = false
+		lost := before > 0 && g.leading == 0
 		g.mu.Unlock()
+		if lost {
+			g.groups.announce(lead{Table: g.table, Epoch: before, Over: true})
+		}
 	}()
 	ctx, cancel := context.WithTimeout(ctx, 3*patience)
 	defer cancel()
 
-	promises := g.ask(ctx, unique(append(t.voters(), t.Previous...)), &claimRequest{config, epoch})
+	promises := g.ask(ctx, unique(append(t.voters(), t.Previous...)), &claimRequest{config, epoch, g.store.serverID})
 	granted := func(id string) bool { return promises[id] != nil }
 	if !t.majority(granted) {
 		return nil // someone else goes before; it is tried again
@@ -40,7 +48,7 @@ func (g *group) claim(ctx context.Context) error {
 	g.mu.Lock()
 	begun := g.promised == epoch
 	if begun {
-		g.leading, g.config, g.seq = epoch, config, 0
+		g.leading, g.claimed, g.seq = epoch, t, 0
 		g.attached, g.ready = map[string]bool{}, map[string]bool{}
 		for _, id := range followers {
 			g.attached[id], g.ready[id] = true, true
@@ -48,7 +56,7 @@ func (g *group) claim(ctx context.Context) error {
 	}
 	g.mu.Unlock()
 	if begun {
-		g.groups.announce(lead{g.table, epoch, g.store.serverID})
+		g.groups.announce(lead{Table: g.table, Epoch: epoch, Server: g.store.serverID})
 	}
 	return nil
 }
@@ -74,9 +82,9 @@ func (g *group) ask(ctx context.Context, servers []string, claim *claimRequest) 
 		})
 	}
 	asked.Wait()
-	if highest > claim.Epoch { // the next claim has to be higher
-		g.groups.heard(lead{Table: g.table, Epoch: highest, Server: g.groups.leader(g.table).Server})
-	}
+	g.mu.Lock()
+	g.seen = max(g.seen, highest)
+	g.mu.Unlock()
 	return promises
 }
 
@@ -185,7 +193,7 @@ func (g *group) catchUp(ctx context.Context, id string) (err error) {
 	g.mu.Unlock()
 	defer func() {
 		if err != nil {
-			g.detach(id, epoch)
+			g.detach(id)
 		}
 	}()
 	if epoch == 0 {
@@ -237,6 +245,10 @@ type changeRequest struct {
 // change gives the table to other servers: they get all of it first, then a majority of the old and of the new must
 // agree on everything, and in the end only of the new.
 func (g *group) change(ctx context.Context, c *changeRequest) error {
+	if !g.begin() {
+		return errNotLeader // not yet
+	}
+	defer g.end()
 	t, _, ok := g.store.table(g.table)
 	g.mu.Lock()
 	epoch := g.leading
@@ -272,7 +284,7 @@ func (g *group) change(ctx context.Context, c *changeRequest) error {
 	if err := g.mesh.publish(ctx, r); err != nil {
 		return err
 	}
-	if err := g.claim(ctx); err != nil {
+	if err := g.claimAlone(ctx); err != nil {
 		return err
 	}
 	return g.settle(ctx)

@@ -96,7 +96,11 @@ func (m *mesh) setTable(ctx context.Context, old, next map[string]any) error {
 	if t.Shards, err = m.shardsOf(next["shards"]); err != nil {
 		return err
 	}
-	return m.changeShards(ctx, id, t)
+	if err := m.changeShards(ctx, id, t); err != nil {
+		return err
+	}
+	m.awaitLeader(ctx, id)
+	return nil
 }
 
 func configWithout(row map[string]any, field string) map[string]any {

@@ -131,10 +131,10 @@ func (m *mesh) reconfigure(ctx context.Context, id string, options map[string]an
 	status = map[string]any{"old_val": m.statusRow(ctx, id, t, false)}
 	if options["emergency_repair"] != nil {
 		err = m.saveTable(ctx, id, next)
-		m.awaitLeader(ctx, id)
 	} else {
 		err = m.changeShards(ctx, id, next)
 	}
+	m.awaitLeader(ctx, id)
 	next, _, _ = m.store.table(id)
 	status["new_val"] = m.statusRow(ctx, id, next, false)
 	return config, status, err

@@ -148,11 +148,15 @@ func (m *mesh) saveTable(ctx context.Context, id string, t tableRecord) error {
 	return m.publish(ctx, r)
 }
 
-// awaitLeader waits for a table to be ready, as the real server does after it made one; not for ever.
+// awaitLeader waits until a table's primary leads it and no change of its servers is under way, but not for ever.
 func (m *mesh) awaitLeader(ctx context.Context, table string) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	for m.groups.leader(table).Server == "" {
+	for {
+		t, _, ok := m.store.table(table)
+		if !ok || len(t.Previous) == 0 && m.groups.leader(table).Server == t.voters()[0] {
+			return
+		}
 		select {
 		case <-ctx.Done():
 			return

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"gopkg.in/rethinkdb/rethinkdb-go.v6/ql2"
@@ -17,6 +18,17 @@ func valueTerms() map[ql2.Term_TermType]term {
 		},
 		ql2.Term_MAKE_OBJ: func(_ context.Context, _ *evaluation, _ []any, options map[string]any) (any, error) {
 			return options, nil
+		},
+		ql2.Term_JSON: func(_ context.Context, _ *evaluation, args []any, _ map[string]any) (any, error) {
+			text, err := argument[string](args, 0, "STRING")
+			if err != nil {
+				return nil, err
+			}
+			var value any
+			if err := json.Unmarshal([]byte(text), &value); err != nil {
+				return nil, logicError("Failed to parse the text as JSON: %v.", err)
+			}
+			return value, nil
 		},
 		ql2.Term_LITERAL: func(_ context.Context, _ *evaluation, args []any, _ map[string]any) (any, error) {
 			object := map[string]any{pseudoType: "LITERAL"}
