@@ -17,7 +17,7 @@ import (
 // Dir holds the two folders of skep, following the XDG base directory rules
 // (and their counterparts on macOS and Windows). Files are 0600, folders 0700.
 type Dir struct {
-	Config string // keys
+	Config string // keys, passwords
 	State  string // known hosts, tunnel table, sockets, locks, logs
 }
 
@@ -44,6 +44,11 @@ func (d Dir) Key() string { return filepath.Join(d.Config, "id_ed25519") }
 
 // KnownHosts holds the pinned host keys of an environment's nodes.
 func (d Dir) KnownHosts(env string) string { return filepath.Join(d.State, "known_hosts", env) }
+
+// RethinkPassword is the admin password of the environment's RethinkDB.
+func (d Dir) RethinkPassword(env string) string {
+	return filepath.Join(d.Config, "passwords", env+".rethink")
+}
 
 // Lock is held while a command changes the environment.
 func (d Dir) Lock(env string) string { return filepath.Join(d.State, env+".lock") }

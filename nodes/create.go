@@ -15,12 +15,6 @@ import (
 	"skep/usage"
 )
 
-// Labels of swarm nodes. A node that has them is finished.
-const (
-	LabelDriver = "skep.driver"
-	LabelRegion = "skep.region"
-)
-
 const (
 	rollbackTimeout = 2 * time.Minute
 	quorumTimeout   = 45 * time.Second // two elections, of 10 to 20 s each

@@ -170,7 +170,7 @@ func (f *forming) finish(ctx context.Context, todo []providers.Machine) error {
 	}
 	for _, m := range todo {
 		n, _ := swarm.Member(members, m.Name)
-		if err := f.manager.Label(ctx, n.ID, map[string]string{LabelDriver: m.Driver, LabelRegion: m.Region}); err != nil {
+		if err := f.manager.Label(ctx, n.ID, map[string]string{swarm.LabelDriver: m.Driver, swarm.LabelRegion: m.Region}); err != nil {
 			return err
 		}
 		for _, old := range members {

@@ -45,7 +45,7 @@ func (e *Environment) look(ctx context.Context, all []providers.Machine) (view, 
 	}
 	for _, m := range all {
 		n, ok := swarm.Member(members, m.Name)
-		_, labelled := n.Spec.Labels[LabelDriver]
+		_, labelled := n.Spec.Labels[swarm.LabelDriver]
 		v.finished[m.Name] = ok && labelled
 		v.ready[m.Name] = ok && swarm.Ready(n)
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"skep/providers"
+	"skep/swarm"
 	"skep/tunnel"
 
 	api "github.com/docker/docker/api/types/swarm"
@@ -56,7 +57,7 @@ func found(t *testing.T, short string) *village {
 	keys := map[string]ssh.PublicKey{}
 	for i := range v.members {
 		v.members[i].Status.State = api.NodeStateReady
-		v.members[i].Spec.Labels = map[string]string{LabelDriver: "fake"}
+		v.members[i].Spec.Labels = map[string]string{swarm.LabelDriver: "fake"}
 	}
 	for i, m := range v.d.machines {
 		address, key := v.serve(m.Name)

@@ -43,11 +43,13 @@ func (e *Environment) RemoveAll(ctx context.Context) error {
 
 // forget removes what is kept of the environment on this computer.
 func (e *Environment) forget() error {
-	err := os.Remove(e.Home.KnownHosts(e.Name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	var errs []error
+	for _, path := range []string{e.Home.KnownHosts(e.Name), e.Home.RethinkPassword(e.Name)} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
 	}
-	return err
+	return errors.Join(errs...)
 }
 
 // Remove takes single nodes out of the swarm and deletes their machines. It

@@ -108,7 +108,7 @@ func (e *Engine) address(ctx context.Context, containerID string) (string, error
 	return "", fmt.Errorf("a task on %s has no address that its node reaches", e.Node())
 }
 
-// Dialer reaches services of a fleet: any running task will do.
+// Dialer reaches services and stacks of a fleet: any running task will do.
 type Dialer struct{ Fleet Fleet }
 
 // DialService connects to a port of a running task of the service, trying one
@@ -118,7 +118,7 @@ func (d Dialer) DialService(ctx context.Context, service string, port int) (net.
 	if err != nil {
 		return nil, err
 	}
-	tasks, err := manager.Running(ctx, service)
+	tasks, err := manager.serving(ctx, service)
 	if err != nil {
 		return nil, err
 	}
@@ -136,6 +136,27 @@ func (d Dialer) DialService(ctx context.Context, service string, port int) (net.
 		errs = append(errs, err)
 	}
 	return nil, errors.Join(errs...)
+}
+
+// serving are the running tasks of a service or, where a stack has that name,
+// of all its services: any server of a database does for a page of it.
+func (e *Engine) serving(ctx context.Context, name string) ([]Task, error) {
+	services, err := e.StackServices(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if len(services) == 0 {
+		services = []string{name}
+	}
+	var tasks []Task
+	for _, service := range services {
+		running, err := e.Running(ctx, service)
+		if err != nil {
+			return nil, err
+		}
+		tasks = append(tasks, running...)
+	}
+	return tasks, nil
 }
 
 // DialTask connects to a port of one task.

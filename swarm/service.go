@@ -20,6 +20,9 @@ const (
 	// on its containers of the task template alone, so that a change of scale
 	// restarts nothing.
 	LabelSpec = "skep.spec"
+	// Labels of nodes: what made the machine, and where it is.
+	LabelDriver = "skep.driver"
+	LabelRegion = "skep.region"
 )
 
 // EnsureNetwork makes an attachable overlay network unless it is there.
