@@ -16,6 +16,7 @@ require (
 	golang.org/x/sync v0.24.0
 	golang.org/x/sys v0.49.0
 	golang.org/x/term v0.47.0
+	gopkg.in/rethinkdb/rethinkdb-go.v6 v6.2.2
 )
 
 require (
@@ -52,6 +53,5 @@ require (
 	golang.org/x/time v0.16.0 // indirect
 	golang.org/x/tools v0.50.0 // indirect
 	gopkg.in/cenkalti/backoff.v2 v2.2.1 // indirect
-	gopkg.in/rethinkdb/rethinkdb-go.v6 v6.2.2 // indirect
 	gotest.tools/v3 v3.5.2 // indirect
 )
