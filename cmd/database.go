@@ -6,6 +6,7 @@ import (
 	"io"
 	"regexp"
 
+	"skep/nodes"
 	"skep/ports"
 	"skep/services"
 
@@ -20,21 +21,11 @@ type database struct {
 	page        string         // service whose page `open` opens
 	port        int
 	alive       string // path that answers 200 once a server serves
+	// forget removes what is kept of the database on this computer once its
+	// data is gone; nil where nothing is.
+	forget func(ctx context.Context, e *nodes.Environment) error
 	// stack is the database as it is to be on this environment.
 	stack func(ctx context.Context, x services.Executor, image string) (services.Stack, error)
-}
-
-func (s *skep) rethinkCommand() *cobra.Command {
-	var joiners int
-	d := database{
-		name: "rethink", title: "RethinkDB", image: services.RethinkImage, services: regexp.MustCompile(`^db[0-9]+$`), page: "db0", port: services.RethinkPort, alive: "/",
-		stack: func(ctx context.Context, x services.Executor, image string) (services.Stack, error) {
-			return x.Rethink(ctx, image, joiners)
-		},
-	}
-	create := s.databaseCreate(d)
-	create.Flags().IntVarP(&joiners, "joiners", "n", 0, "how many servers join the seed on every node (default as many as there are, else 1)")
-	return group(d.name, "RethinkDB: the seed db0, and db1 … on every node", create, s.databaseOpen(d), s.databaseStatus(d), s.databaseRemove(d))
 }
 
 func (s *skep) rqliteCommand() *cobra.Command {
@@ -78,6 +69,11 @@ as it should be, and leaves what is. Data is never touched.`,
 }
 
 func (s *skep) databaseOpen(d database) *cobra.Command {
+	return s.pageOpen(d, func(context.Context, *nodes.Environment) (string, error) { return "http", nil })
+}
+
+// pageOpen opens the page of a database, over what the scheme function says.
+func (s *skep) pageOpen(d database, scheme func(context.Context, *nodes.Environment) (string, error)) *cobra.Command {
 	var local int
 	c := &cobra.Command{
 		Use: "open ENV", Short: "Open a tunnel to " + d.title + ", and a browser where there is one",
@@ -91,7 +87,16 @@ func (s *skep) databaseOpen(d database) *cobra.Command {
 			if err := s.printTunnels([]ports.Tunnel{t}); err != nil {
 				return err
 			}
-			browse(c.Context(), fmt.Sprintf("http://localhost:%d", t.LocalPort))
+			e, err := s.environment(args[0])
+			if err != nil {
+				return err
+			}
+			defer e.Close()
+			speaks, err := scheme(c.Context(), e)
+			if err != nil {
+				return err
+			}
+			browse(c.Context(), fmt.Sprintf("%s://localhost:%d", speaks, t.LocalPort))
 			return nil
 		},
 	}
@@ -147,7 +152,10 @@ func (s *skep) databaseRemove(d database) *cobra.Command {
 				}
 			}
 			return s.remove(c.Context(), e.Name, d.services.MatchString, func(ctx context.Context) error {
-				return s.executor(e).Remove(ctx, d.name, volumes)
+				if err := s.executor(e).Remove(ctx, d.name, volumes); err != nil || !volumes || d.forget == nil {
+					return err
+				}
+				return d.forget(ctx, e)
 			})
 		},
 	}

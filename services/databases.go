@@ -2,10 +2,6 @@ package services
 
 import (
 	"context"
-	"fmt"
-	"slices"
-
-	"skep/usage"
 )
 
 // Rqlite fills in what the stack has to know of the environment: how many
@@ -40,32 +36,4 @@ func voters(nodes int) int {
 		return 3
 	}
 	return 1
-}
-
-// Rethink is the stack with so many joiners, 0 for as many as there are, one at
-// least. It refuses to take any away: nobody has looked whether a table has its
-// only replica there.
-func (x Executor) Rethink(ctx context.Context, image string, joiners int) (Stack, error) {
-	if joiners < 0 {
-		return Stack{}, usage.Errorf("the number of joiners cannot be negative")
-	}
-	manager, err := x.Env.Manager(ctx)
-	if err != nil {
-		return Stack{}, err
-	}
-	existing, err := manager.StackServices(ctx, rethinkName)
-	if err != nil {
-		return Stack{}, err
-	}
-	if joiners == 0 {
-		joiners = max(len(existing)-1, 1)
-	}
-	stack := Rethink(image, joiners)
-	for _, name := range existing {
-		known := slices.ContainsFunc(stack.Ready, func(p Probe) bool { return p.Service == name })
-		if !known {
-			return Stack{}, fmt.Errorf("%s runs already and -n %d would not have it: servers are not taken away while a table may have its only replica there", name, joiners)
-		}
-	}
-	return stack, nil
 }

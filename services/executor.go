@@ -53,6 +53,12 @@ func (x Executor) Deploy(ctx context.Context, stack Stack) error {
 		return err
 	}
 	defer unlock()
+	return x.deploy(ctx, manager, stack, func(ctx context.Context) error { return x.waitReady(ctx, manager, stack.Ready) })
+}
+
+// deploy is Deploy under a lock that is held, with its own idea of when the
+// stack is whole.
+func (x Executor) deploy(ctx context.Context, manager *swarm.Engine, stack Stack, whole func(context.Context) error) error {
 	images, err := x.ship(ctx, manager, stack)
 	if err != nil {
 		return err
@@ -69,9 +75,9 @@ func (x Executor) Deploy(ctx context.Context, stack Stack) error {
 			return err
 		}
 	}
-	created, err := x.apply(ctx, manager, stack, images)
+	created, err := x.apply(ctx, manager, stack, images, whole)
 	if err == nil {
-		err = x.waitReady(ctx, manager, stack.Ready)
+		err = whole(ctx)
 	}
 	if err != nil {
 		return errors.Join(err, x.takeBack(ctx, manager, created))
@@ -80,10 +86,13 @@ func (x Executor) Deploy(ctx context.Context, stack Stack) error {
 }
 
 // apply creates or updates the services in order and says which it created.
-func (x Executor) apply(ctx context.Context, manager *swarm.Engine, stack Stack, images map[string]string) (created []string, err error) {
+func (x Executor) apply(ctx context.Context, manager *swarm.Engine, stack Stack, images map[string]string, whole func(context.Context) error) (created []string, err error) {
 	for _, spec := range stack.Services {
 		c := *spec.TaskTemplate.ContainerSpec
 		c.Image = images[c.Image]
+		if err := manager.Resolve(ctx, &c); err != nil {
+			return created, err
+		}
 		spec.TaskTemplate.ContainerSpec = &c
 		change, err := manager.Apply(ctx, spec)
 		if err != nil {
@@ -95,6 +104,11 @@ func (x Executor) apply(ctx context.Context, manager *swarm.Engine, stack Stack,
 		x.Log.Info("service " + spec.Name + " " + string(change))
 		if err := manager.Converge(ctx, spec.Name, change, stack.Settle); err != nil {
 			return created, err
+		}
+		if stack.InTurn && change != swarm.Unchanged {
+			if err := whole(ctx); err != nil {
+				return created, err
+			}
 		}
 	}
 	return created, nil

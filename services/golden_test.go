@@ -24,8 +24,9 @@ func stacks() map[string]Stack {
 	full.Env, full.Network, full.Publish = []string{"GREETING=Hi", "EMPTY="}, "dbnet", []int{80, 8443}
 	return map[string]Stack{
 		"rqlite-3":            Rqlite(RqliteImage, 3),
-		"rethink-1":           Rethink(RethinkImage, 1),
-		"rethink-3":           Rethink(RethinkImage, 3),
+		"rethink-1":           Rethink(RethinkLayout{Image: RethinkImage, Joiners: 1, Password: "rethink-password"}),
+		"rethink-3":           Rethink(RethinkLayout{Image: RethinkImage, Joiners: 3, CacheMB: 512, Password: "rethink-password-2"}),
+		"rethink-tls":         Rethink(RethinkLayout{Image: RethinkImage, Joiners: 1, Password: "rethink-password", TLS: RethinkTLS{CA: "rethink-ca", Cert: "rethink-cert", Key: "rethink-key"}}),
 		"app":                 App(app, true),
 		"app-no-ipvs":         App(app, false),
 		"app-publish":         App(full, true),
@@ -74,10 +75,19 @@ func firstDifference(got, want string) string {
 	gots, wants := strings.Split(got, "\n"), strings.Split(want, "\n")
 	for i := range min(len(gots), len(wants)) {
 		if gots[i] != wants[i] {
-			return "\n\t" + gots[i] + "\nnot\n\t" + wants[i]
+			return "\n\t" + around(gots[i], wants[i]) + "\nnot\n\t" + around(wants[i], gots[i])
 		}
 	}
 	return "its end"
+}
+
+// around is what a line has where it begins to differ: scripts are one line.
+func around(line, other string) string {
+	n := 0
+	for n < min(len(line), len(other)) && line[n] == other[n] {
+		n++
+	}
+	return line[max(0, n-60):min(len(line), n+60)]
 }
 
 // What the golden files would let slip once somebody writes them anew.
@@ -108,16 +118,25 @@ func TestDatabases(t *testing.T) {
 			if len(c.Mounts) != 1 || s.Labels[swarm.LabelStack] != stack.Name || s.TaskTemplate.RestartPolicy.MaxAttempts != nil {
 				t.Errorf("%s: %+v", s.Name, s)
 			}
-			if !slices.ContainsFunc(stack.Ready, func(p Probe) bool { return p.Service == s.Name }) {
+			// RethinkDB is asked from the inside.
+			if stack.Name != RethinkName && !slices.ContainsFunc(stack.Ready, func(p Probe) bool { return p.Service == s.Name }) {
 				t.Errorf("nobody asks whether %s serves", s.Name)
 			}
 		}
 	}
 }
 
-func TestAnotherJoinerRestartsNobody(t *testing.T) {
-	few, many := Rethink(RethinkImage, 1), Rethink(RethinkImage, 3)
+// Of all that a server is started with, another joiner changes its share of the
+// memory alone.
+func TestAnotherJoinerChangesTheShareOfMemoryAlone(t *testing.T) {
+	few, many := Rethink(RethinkLayout{Joiners: 1}), Rethink(RethinkLayout{Joiners: 3})
 	for i, s := range few.Services {
+		c := many.Services[i].TaskTemplate.ContainerSpec
+		for n, v := range c.Env {
+			if v == "SKEP_SERVERS=4" {
+				c.Env[n] = "SKEP_SERVERS=2"
+			}
+		}
 		if !reflect.DeepEqual(s, many.Services[i]) {
 			t.Errorf("%s becomes another", s.Name)
 		}
@@ -129,7 +148,7 @@ func TestTwoStacksShareNothingButLabels(t *testing.T) {
 	if one.Services[0].TaskTemplate.ContainerSpec.Image != "a" || other.Services[0].TaskTemplate.ContainerSpec.Image != "b" {
 		t.Error("one became the other")
 	}
-	if AppStack("rqlite") == one.Name || AppStack("rethink") == Rethink("", 1).Name {
+	if AppStack("rqlite") == one.Name || AppStack("rethink") == RethinkName {
 		t.Error("an app can take a database's place")
 	}
 }

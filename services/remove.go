@@ -42,6 +42,10 @@ func (x Executor) Remove(ctx context.Context, name string, volumes bool) error {
 	if err != nil {
 		return err
 	}
+	// Data is of no use without its password, and a password of none without data.
+	if err := manager.RemoveFiles(ctx, name, nil); err != nil {
+		return err
+	}
 	errs := make([]error, len(engines), len(engines)+1)
 	var g errgroup.Group
 	for i, e := range engines {

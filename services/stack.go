@@ -23,6 +23,9 @@ type Stack struct {
 	// Services are created or updated in this order, each after the one before
 	// has converged. Their images are references, not yet resolved.
 	Services []api.ServiceSpec
+	// InTurn has the stack be whole after each service that changed, before the
+	// next one does.
+	InTurn bool
 	// Settle is how long a service has to stay up to count as up.
 	Settle time.Duration
 	// Ready is asked of every running task at the end.

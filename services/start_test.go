@@ -109,7 +109,7 @@ func (w *world) run(shell, script string, vars ...string) (args []string, stderr
 func (w *world) rethink(service string, vars ...string) (args, joined []string, stderr string) {
 	w.t.Helper()
 	n := int(service[len(service)-1] - '0')
-	vars = append(vars, "SKEP_SERVER="+service+"_dev-worker-1", "SKEP_PEERS="+strings.Join(rethinkPeers(n), " "))
+	vars = append(vars, "SKEP_SERVERS=2", "SKEP_CACHE_MB=100", "SKEP_SERVER="+service+"_dev-worker-1", "SKEP_PEERS="+strings.Join(rethinkPeers(n), " "))
 	if n == 0 {
 		vars = append(vars, "SKEP_SEED=true")
 	}
@@ -153,7 +153,7 @@ func TestRethinkJoinsEveryPeerThatAnswersByItsAddress(t *testing.T) {
 	if w.slept() > 0 || stderr != "" {
 		t.Errorf("slept %d times and said %q", w.slept(), stderr)
 	}
-	want := []string{"--bind", "all", "--directory", w.dir + "/rethinkdb_data", "--no-update-check", "--server-name", "db1_dev_worker_1"}
+	want := []string{"--bind", "all", "--directory", w.dir + "/rethinkdb_data", "--no-update-check", "--cache-size", "100", "--server-name", "db1_dev_worker_1"}
 	if !slices.Equal(args[:len(want)], want) {
 		t.Errorf("started with %q, not %q", args[:len(want)], want)
 	}
@@ -249,8 +249,8 @@ func TestRethinkPatience(t *testing.T) {
 		limit   string
 	}{
 		"an empty seed with peers": {"db0", false, "30"},
-		"a seed with data":         {"db0", true, "10"},
-		"a joiner with data":       {"db1", true, "40"},
+		"a seed with data":         {"db0", true, "1"},
+		"a joiner with data":       {"db1", true, "15"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, "rethinkdb")
@@ -276,7 +276,7 @@ func TestRethinkGivesANameThatTheServerTakes(t *testing.T) {
 	for _, name := range []string{"db1_dev-worker-1", "db0_host.example.com", "db0_a b", "db0_x;reboot", "db0_$(id)", "db0_dév", "db0_'\""} {
 		w := newWorld(t, "rethinkdb")
 		w.lines("own", "10.0.1.5")
-		args, _, err := w.run("bash", rethinkStart, "SKEP_SERVER="+name, "SKEP_PEERS=tasks.db0", "SKEP_SEED=true")
+		args, _, err := w.run("bash", rethinkStart, "SKEP_SERVERS=2", "SKEP_SERVER="+name, "SKEP_PEERS=tasks.db0", "SKEP_SEED=true")
 		i := slices.Index(args, "--server-name")
 		if err != nil || i < 0 || i+2 != len(args) || !legal.MatchString(args[i+1]) || !strings.HasPrefix(args[i+1], "db") {
 			t.Errorf("%q: started with %q, %v", name, args, err)

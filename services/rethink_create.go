@@ -1,0 +1,340 @@
+package services
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"skep/services/rethink"
+	"skep/swarm"
+	"skep/usage"
+
+	api "github.com/docker/docker/api/types/swarm"
+)
+
+// RethinkOptions are what `rethink create` asks for.
+type RethinkOptions struct {
+	Image    string
+	Joiners  int    // 0 for as many as there are, one at least
+	CacheMB  int    // 0 for a share of the node's memory
+	Password string // "" for the one that the cluster has, or a new one
+	TLS      *bool  // nil for what it has; a new one speaks it where a node is not local
+	Rotate   bool   // make new certificates
+}
+
+// Check refuses what cannot be, before anything is touched.
+func (o RethinkOptions) Check() error {
+	switch {
+	case o.Joiners < 0:
+		return usage.Errorf("the number of joiners cannot be negative")
+	case o.CacheMB < 0:
+		return usage.Errorf("the size of the cache cannot be negative")
+	case o.Rotate && o.TLS != nil && !*o.TLS:
+		return usage.Errorf("--rotate-certs without TLS has nothing to rotate")
+	}
+	return nil
+}
+
+// Create brings the cluster to what is asked for: run again it puts right what
+// is not, and leaves what is. Data files are never touched.
+func (d RethinkDB) Create(ctx context.Context, o RethinkOptions) error {
+	if err := o.Check(); err != nil {
+		return err
+	}
+	manager, err := d.Env.Manager(ctx)
+	if err != nil {
+		return err
+	}
+	unlock, err := d.Env.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	c := creation{RethinkDB: d, manager: manager, options: o}
+	if err := c.read(ctx); err != nil {
+		return err
+	}
+	if err := c.shrink(ctx); err != nil {
+		return err
+	}
+	if err := c.password(ctx); err != nil {
+		return err
+	}
+	layouts, err := c.layouts(ctx)
+	if err != nil {
+		return err
+	}
+	for _, l := range layouts {
+		if err := d.deploy(ctx, manager, Rethink(l), d.whole); err != nil {
+			return err
+		}
+	}
+	last := layouts[len(layouts)-1]
+	return manager.RemoveFiles(ctx, RethinkName, []string{last.Password, last.TLS.CA, last.TLS.Cert, last.TLS.Key})
+}
+
+// creation is one create under way.
+type creation struct {
+	RethinkDB
+	manager *swarm.Engine
+	options RethinkOptions
+
+	existing []api.Service // of the stack, db0 first
+	secrets  []string      // of the stack, all versions
+	secret   string        // name of the password's
+	joiners  int
+}
+
+// read finds out what there is.
+func (c *creation) read(ctx context.Context) error {
+	names, err := c.manager.StackServices(ctx, RethinkName)
+	if err != nil {
+		return err
+	}
+	most := 0
+	for _, name := range names {
+		s, err := c.manager.Service(ctx, name)
+		if err != nil {
+			return err
+		}
+		c.existing = append(c.existing, s)
+		most = max(most, joinerNumber(name))
+	}
+	c.joiners = c.options.Joiners
+	if c.joiners == 0 {
+		c.joiners = max(most, 1)
+	}
+	c.secrets, err = c.manager.Secrets(ctx, RethinkName)
+	return err
+}
+
+// joinerNumber is n of dbn.
+func joinerNumber(service string) int {
+	n, _ := strconv.Atoi(strings.TrimPrefix(service, "db"))
+	return n
+}
+
+// shrink takes away joiners that are too many, after every table has left
+// them. It refuses where a table has its only replica there.
+func (c *creation) shrink(ctx context.Context) error {
+	going := map[string]bool{}
+	for _, s := range c.existing {
+		if joinerNumber(s.Spec.Name) > c.joiners {
+			going[s.Spec.Name] = true
+		}
+	}
+	if len(going) == 0 {
+		return nil
+	}
+	v, err := c.look(ctx)
+	if err != nil {
+		return err
+	}
+	if lacks := v.missing(); lacks != "" {
+		return fmt.Errorf("servers are taken away only from a cluster that is whole: %s", lacks)
+	}
+	leaves := map[string]bool{} // by the server's name
+	for _, s := range v.cluster.Servers {
+		for _, t := range v.tasks {
+			if going[t.Service] && hostname(t) == s.Network.Hostname {
+				leaves[s.Name] = true
+			}
+		}
+	}
+	moves, stuck := rethink.Leave(v.cluster.Tables, func(server string) bool { return leaves[server] })
+	if len(stuck) > 0 {
+		return fmt.Errorf("-n %d would take away the only replica of %s: `skep rethink ha --apply %s` makes more",
+			c.joiners, strings.Join(stuck, ", "), c.Name)
+	}
+	if err := c.apply(ctx, v, moves); err != nil {
+		return err
+	}
+	for name := range going {
+		if err := c.manager.RemoveService(ctx, name); err != nil {
+			return err
+		}
+		c.Log.Info("service " + name + " removed; its data stays")
+	}
+	c.existing = slices.DeleteFunc(c.existing, func(s api.Service) bool { return going[s.Spec.Name] })
+	return nil
+}
+
+// apply moves replicas.
+func (d RethinkDB) apply(ctx context.Context, v rethinkView, moves []rethink.Move) error {
+	if len(moves) == 0 {
+		return nil
+	}
+	manager, err := d.Env.Manager(ctx)
+	if err != nil {
+		return err
+	}
+	session, err := d.session(ctx, manager, v.tasks, 1)
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	return session.Apply(ctx, moves, func(m rethink.Move) { d.Log.Info("replicas of " + m.Table + " placed") })
+}
+
+// password sees to it that there is one, and that it is the one asked for.
+func (c *creation) password(ctx context.Context) error {
+	c.secret = latest(c.secrets, rethinkPassword)
+	wanted := c.options.Password
+	kept, err := c.kept()
+	if err != nil {
+		return err
+	}
+	if c.secret == "" {
+		// One that is kept here may be that of data that is still there.
+		return c.remember(ctx, rethinkPassword, cmp.Or(wanted, kept, newPassword()))
+	}
+	if wanted == "" {
+		return nil
+	}
+	v, err := c.tasks(ctx, c.manager)
+	if err != nil {
+		return err
+	}
+	session, err := c.session(ctx, c.manager, v.tasks, 1)
+	if err != nil {
+		return fmt.Errorf("a password is changed in the running cluster: %w", err)
+	}
+	defer session.Close()
+	if kept, err = c.kept(); err != nil || kept == wanted {
+		return err // the session has shown that it is right
+	}
+	// Written down first: a password that nobody knows would lock all out.
+	if err := c.remember(ctx, next(c.secrets, rethinkPassword), wanted); err != nil {
+		return err
+	}
+	if err := session.SetPassword(ctx, wanted); err != nil {
+		return err
+	}
+	c.Log.Info("the admin password was changed")
+	return nil
+}
+
+// remember keeps the password here and in the swarm.
+func (c *creation) remember(ctx context.Context, secret, password string) error {
+	c.secret = secret
+	return errors.Join(c.keep(password), c.manager.EnsureSecret(ctx, RethinkName, secret, []byte(password)))
+}
+
+var version = regexp.MustCompile(`^(.*?)(?:-(\d+))?$`)
+
+// latest is the newest version of a name: NAME, NAME-2, NAME-3, …; "" is none.
+func latest(names []string, name string) string {
+	newest, at := "", 0
+	for _, n := range names {
+		m := version.FindStringSubmatch(n)
+		if m[1] != name {
+			continue
+		}
+		v, err := strconv.Atoi(m[2])
+		if err != nil {
+			v = 1
+		}
+		if v > at {
+			newest, at = n, v
+		}
+	}
+	return newest
+}
+
+// next is the version after the latest.
+func next(names []string, name string) string {
+	newest := latest(names, name)
+	if newest == "" {
+		return name
+	}
+	v, err := strconv.Atoi(version.FindStringSubmatch(newest)[2])
+	if err != nil {
+		v = 1
+	}
+	return name + "-" + strconv.Itoa(v+1)
+}
+
+// layouts are what the cluster is to be, one after the other: several where
+// certificates change, so that servers with old and new ones trust each other
+// at every moment.
+func (c *creation) layouts(ctx context.Context) ([]RethinkLayout, error) {
+	l := RethinkLayout{Image: c.options.Image, Joiners: c.joiners, CacheMB: c.options.CacheMB, Password: c.secret}
+	var has RethinkTLS
+	if len(c.existing) > 0 {
+		has = rethinkTLS(c.existing[0])
+	}
+	wants, err := c.wantsTLS(ctx, has)
+	if err != nil || !wants {
+		return []RethinkLayout{l}, err
+	}
+	l.TLS = has
+	if has.CA != "" && !c.options.Rotate {
+		return []RethinkLayout{l}, nil
+	}
+	fresh, err := newCertificates("RethinkDB of "+c.Name, rethinkNames(), time.Now())
+	if err != nil {
+		return nil, err
+	}
+	configs, err := c.manager.Configs(ctx, RethinkName)
+	if err != nil {
+		return nil, err
+	}
+	l.TLS = RethinkTLS{CA: next(configs, rethinkCA), Cert: next(c.secrets, rethinkCert), Key: next(c.secrets, rethinkKey)}
+	err = errors.Join(
+		c.manager.EnsureSecret(ctx, RethinkName, l.TLS.Cert, fresh.cert),
+		c.manager.EnsureSecret(ctx, RethinkName, l.TLS.Key, fresh.key),
+	)
+	if err != nil {
+		return nil, err
+	}
+	if has.CA == "" {
+		return []RethinkLayout{l}, c.manager.EnsureConfig(ctx, RethinkName, l.TLS.CA, fresh.authority)
+	}
+	old, err := c.manager.Config(ctx, has.CA)
+	if err != nil {
+		return nil, err
+	}
+	both := l
+	both.TLS = RethinkTLS{CA: l.TLS.CA, Cert: has.Cert, Key: has.Key}
+	swapped := l
+	l.TLS.CA = next([]string{both.TLS.CA}, rethinkCA)
+	err = errors.Join(
+		c.manager.EnsureConfig(ctx, RethinkName, both.TLS.CA, bundle(old, fresh.authority)),
+		c.manager.EnsureConfig(ctx, RethinkName, l.TLS.CA, fresh.authority),
+	)
+	return []RethinkLayout{both, swapped, l}, err
+}
+
+// rethinkNames are what servers are called on their network.
+func rethinkNames() []string { return []string{"db0", "db1", "tasks.db0", "tasks.db1", "rethinkdb"} }
+
+// wantsTLS decides it for a new cluster; one that runs keeps what it has, as
+// servers that speak it and servers that do not would be two clusters.
+func (c *creation) wantsTLS(ctx context.Context, has RethinkTLS) (bool, error) {
+	if len(c.existing) > 0 {
+		if c.options.TLS != nil && *c.options.TLS != (has.CA != "") {
+			return false, fmt.Errorf("a cluster that runs keeps its way to speak: `skep rethink rm %s` leaves the data, and create begins the other way", c.Name)
+		}
+		if c.options.Rotate && has.CA == "" {
+			return false, errors.New("the cluster does not speak TLS: there is nothing to rotate")
+		}
+		return has.CA != "", nil
+	}
+	if c.options.TLS != nil {
+		return *c.options.TLS, nil
+	}
+	members, err := c.manager.Members(ctx)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(members, func(n api.Node) bool { return n.Spec.Labels[swarm.LabelDriver] != localDriver }), nil
+}
+
+// localDriver makes machines that only this computer reaches.
+const localDriver = "docker"

@@ -1,0 +1,144 @@
+package services
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"skep/services/rethink"
+)
+
+// Placement is where the replicas of a table's shard are, and where they
+// should be.
+type Placement struct {
+	Table   string   `json:"table"`
+	Shard   int      `json:"shard"`
+	Now     []string `json:"now"`
+	Planned []string `json:"planned"`
+	Primary string   `json:"primary"`
+	Changes bool     `json:"changes"`
+}
+
+// HA plans the replicas of all tables, those of one database (DB) or one table
+// (DB.TABLE), so that no loss of a node or a region loses data; apply sets them.
+func (d RethinkDB) HA(ctx context.Context, of string, apply bool) ([]Placement, error) {
+	v, tables, err := d.choose(ctx, of)
+	if err != nil {
+		return nil, err
+	}
+	if lacks := v.missing(); lacks != "" {
+		return nil, fmt.Errorf("replicas are placed only in a cluster that is whole: %s", lacks)
+	}
+	moves := rethink.Plan(v.places(), tables)
+	placements := placements(tables, moves)
+	if !apply {
+		return placements, nil
+	}
+	unlock, err := d.Env.Lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	manager, err := d.Env.Manager(ctx)
+	if err != nil {
+		return nil, err
+	}
+	session, err := d.session(ctx, manager, v.tasks, 1)
+	if err != nil {
+		return nil, err
+	}
+	defer session.Close()
+	if err := session.Tag(ctx, v.places()); err != nil {
+		return nil, err
+	}
+	return placements, session.Apply(ctx, moves, func(m rethink.Move) { d.Log.Info("replicas of " + m.Table + " placed") })
+}
+
+// Damaged are the tables of the choice that have lost the majority of their
+// replicas: only an emergency repair brings them back without their servers.
+func (d RethinkDB) Damaged(ctx context.Context, of string) ([]string, error) {
+	_, tables, err := d.choose(ctx, of)
+	var names []string
+	for _, t := range tables {
+		if !t.Status.ReadyForWrites {
+			names = append(names, t.FullName())
+		}
+	}
+	return names, err
+}
+
+// Repair makes such tables go on with the replicas that are left.
+func (d RethinkDB) Repair(ctx context.Context, of string) error {
+	v, tables, err := d.choose(ctx, of)
+	if err != nil {
+		return err
+	}
+	unlock, err := d.Env.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	manager, err := d.Env.Manager(ctx)
+	if err != nil {
+		return err
+	}
+	session, err := d.session(ctx, manager, v.tasks, 1)
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	var errs []error
+	for _, t := range tables {
+		if t.Status.ReadyForWrites {
+			continue
+		}
+		err := session.Repair(ctx, t)
+		if err == nil {
+			d.Log.Info(t.FullName() + " goes on with the replicas that are left")
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// choose reads the cluster and the tables that are meant.
+func (d RethinkDB) choose(ctx context.Context, of string) (rethinkView, []rethink.Table, error) {
+	v, err := d.look(ctx)
+	if err == nil {
+		err = v.err
+	}
+	if err != nil {
+		return v, nil, err
+	}
+	if of == "" {
+		return v, v.cluster.Tables, nil
+	}
+	db, table, _ := strings.Cut(of, ".")
+	tables := slices.DeleteFunc(slices.Clone(v.cluster.Tables), func(t rethink.Table) bool {
+		return t.DB != db || table != "" && t.Name != table
+	})
+	if len(tables) == 0 {
+		return v, nil, fmt.Errorf("there is no table %s", of)
+	}
+	return v, tables, nil
+}
+
+func placements(tables []rethink.Table, moves []rethink.Move) []Placement {
+	all := []Placement{}
+	for _, t := range tables {
+		to := t.Shards
+		i := slices.IndexFunc(moves, func(m rethink.Move) bool { return m.ID == t.ID })
+		if i >= 0 {
+			to = moves[i].To
+		}
+		for n, shard := range t.Shards {
+			all = append(all, Placement{
+				Table: t.FullName(), Shard: n + 1, Now: shard.Replicas, Planned: to[n].Replicas, Primary: to[n].Primary,
+				Changes: !slices.Equal(shard.Replicas, to[n].Replicas) || shard.Primary != to[n].Primary,
+			})
+		}
+	}
+	return all
+}
