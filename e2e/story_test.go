@@ -39,7 +39,7 @@ func TestStory(t *testing.T) {
 	hello := fmt.Sprintf("http://localhost:%d", app.Tunnels[0].LocalPort)
 	eventually(t, time.Minute, "the app reads the database", func() error { return says(hello+"/bar", `Hello, "/bar"`, "from the database") })
 
-	ui := "http://" + u.open(env, "db0:8080")
+	ui := "http://" + u.open(env, "rethink:8080")
 	joined(t, ui, 4)
 
 	t.Run("again", func(t *testing.T) { runAgain(t, u, env, deploy) })

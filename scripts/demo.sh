@@ -78,7 +78,7 @@ if ! docker image inspect $image >/dev/null 2>&1; then
   echo "looking for $image in the registry"
   timeout 25 docker pull -q $image >/dev/null 2>&1 || {
     echo "No registry gives $image. What runs here is a STAND-IN from testdata/rethinkdb, which joins as the real server"
-    echo "does and has a page that lists its servers, and answers no query."
+    echo "does, speaks its protocol and keeps data, and knows no more of the query language than tests need."
     image=$standin
   }
 fi
@@ -92,7 +92,7 @@ app=${app%% *}
 
 title "Tunnels"
 rqlite_at=$(tunnel rqlite:4001)
-rethink_at=$(tunnel db0:8080)
+rethink_at=$(tunnel rethink:8080)
 
 title "A row written through one node, read through another"
 nodes=("$env-manager-1" "$env-worker-1" "$env-worker-2")
