@@ -241,7 +241,7 @@ func (s *skep) tunnels() (ports.Client, error) {
 	if err != nil {
 		return ports.Client{}, fmt.Errorf("find skep's own file: %w", err)
 	}
-	return ports.Client{Home: s.home, Command: []string{self, "tunnel", "serve"}, Log: s.log()}, nil
+	return ports.Client{Home: s.home, Command: []string{self, "tunnel", "serve", "--supervise"}, Log: s.log()}, nil
 }
 
 // completeEnv offers the names of environments that there are.
