@@ -134,7 +134,11 @@ func listenAt(ctx context.Context, network, addr string) (net.Listener, error) {
 		_ = conn.Close()
 		return nil, errInUse
 	}
-	ln, err := (&net.ListenConfig{}).Listen(ctx, network, addr)
+	config := net.ListenConfig{}
+	if network != "tcp" { // on loopback nobody disappears without a word
+		config.KeepAlive = -1
+	}
+	ln, err := config.Listen(ctx, network, addr)
 	if err != nil && inUse(err) {
 		return nil, errInUse
 	}

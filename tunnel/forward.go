@@ -176,7 +176,11 @@ func (f *Forwarder) copy(d, opposite *direction) {
 			}
 		}
 		if errors.Is(readErr, io.EOF) {
-			closeWrite(d.to)
+			select {
+			case <-opposite.ended: // both ends are about to be closed whole
+			default:
+				closeWrite(d.to)
+			}
 			return
 		}
 		if readErr != nil {

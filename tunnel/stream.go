@@ -71,9 +71,6 @@ func (s *stream) Write(p []byte) (int, error) {
 	if s.err != nil {
 		return 0, s.err
 	}
-	if len(s.pending) == 0 && !s.busy && len(p) < smallWrite {
-		return s.writeNow(p)
-	}
 	for len(s.pending) >= writeBehind && s.err == nil {
 		s.changed.Wait()
 	}
@@ -85,21 +82,6 @@ func (s *stream) Write(p []byte) (int, error) {
 		s.changed.Broadcast()
 	}
 	return len(p), nil
-}
-
-// writeNow writes in the caller's goroutine. The caller has s.mu and finds it
-// locked again.
-func (s *stream) writeNow(p []byte) (int, error) {
-	s.busy = true
-	s.mu.Unlock()
-	n, err := s.Conn.Write(p)
-	s.mu.Lock()
-	s.busy = false
-	s.fail(err)
-	if len(s.pending) > 0 {
-		s.changed.Broadcast()
-	}
-	return n, err
 }
 
 func (s *stream) fail(err error) {
