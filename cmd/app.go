@@ -44,7 +44,7 @@ until it serves. An image of this computer's engine is sent to the nodes.`,
 			}
 			var opened []ports.Tunnel
 			for _, p := range tunnelled {
-				t, err := s.openTunnel(c.Context(), e.Name, o.Name, p, 0)
+				t, err := s.openTunnel(c.Context(), e.Name, o.Name, p, ports.Local{})
 				if err != nil {
 					return err
 				}

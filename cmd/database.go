@@ -80,7 +80,7 @@ func (s *skep) pageOpen(d database, scheme func(context.Context, *nodes.Environm
 		Example: "  skep " + d.name + " open dev",
 		Args:    takes(1, 1), ValidArgsFunction: s.completeEnv,
 		RunE: func(c *cobra.Command, args []string) error {
-			t, err := s.openTunnel(c.Context(), args[0], d.page, d.port, local)
+			t, err := s.openTunnel(c.Context(), args[0], d.page, d.port, ports.Local{Port: local})
 			if err != nil {
 				return err
 			}

@@ -127,7 +127,7 @@ func (s *skep) exitCode(ctx context.Context, err error) int {
 
 func (s *skep) root() *cobra.Command {
 	root := group("skep", "Machines, a swarm, a clustered database, an app, and back into nothing",
-		s.nodesCommand(), s.rethinkCommand(), s.rqliteCommand(), s.appCommand(), s.tunnelCommand(), s.versionCommand())
+		s.nodesCommand(), s.rethinkCommand(), s.rqliteCommand(), s.appCommand(), s.tunnelCommand(), s.relayCommand(), s.versionCommand())
 	root.Long = `skep turns a name like dev into machines, a Docker swarm on them, a clustered
 database and an app, with tunnels to their admin pages, and back into nothing.`
 	root.Example = `  skep nodes create dev                 # one manager, two workers
@@ -241,7 +241,7 @@ func (s *skep) tunnels() (ports.Client, error) {
 	if err != nil {
 		return ports.Client{}, fmt.Errorf("find skep's own file: %w", err)
 	}
-	return ports.Client{Home: s.home, Command: []string{self, "tunnel", "serve"}, Log: s.log()}, nil
+	return ports.Client{Home: s.home, Command: []string{self, "tunnel", "serve", "--supervise"}, Log: s.log()}, nil
 }
 
 // completeEnv offers the names of environments that there are.

@@ -2,8 +2,12 @@ package cmd
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -19,19 +23,29 @@ import (
 
 func (s *skep) tunnelCommand() *cobra.Command {
 	return group("tunnel", "Local ports that reach services of an environment",
-		s.tunnelOpen(), s.tunnelList(), s.tunnelClose(), s.tunnelServe())
+		s.tunnelOpen(), s.tunnelSocks(), s.tunnelList(), s.tunnelClose(), s.tunnelServe())
 }
 
 func (s *skep) tunnelOpen() *cobra.Command {
-	var local int
+	var local ports.Local
+	var foreground bool
 	c := &cobra.Command{
 		Use: "open ENV SERVICE:PORT", Short: "Open a tunnel that outlives this command",
-		Example: "  skep tunnel open dev rqlite:4001",
-		Args:    takes(2, 2), ValidArgsFunction: s.completeEnv,
+		Long: `Open a tunnel: a port of this computer that reaches a service of an environment
+for as long as there is one. It follows the service from task to task and from
+node to node, and connects again by itself after sleep or a change of network.`,
+		Example: `  skep tunnel open dev rqlite:4001
+  skep tunnel open --port 8080 dev db0:8080
+  skep tunnel open --socket /tmp/pg.sock dev postgres:5432
+  skep tunnel open --foreground dev rqlite:4001`,
+		Args: takes(2, 2), ValidArgsFunction: s.completeEnv,
 		RunE: func(c *cobra.Command, args []string) error {
 			service, port, err := target(args[1])
 			if err != nil {
 				return err
+			}
+			if foreground {
+				return s.foregroundTunnel(c.Context(), args[0], service, port, local)
 			}
 			t, err := s.openTunnel(c.Context(), args[0], service, port, local)
 			if err != nil {
@@ -40,24 +54,71 @@ func (s *skep) tunnelOpen() *cobra.Command {
 			return s.printTunnels([]ports.Tunnel{t})
 		},
 	}
-	c.Flags().IntVar(&local, "port", 0, "local port (default the environment's own)")
+	c.Flags().IntVar(&local.Port, "port", 0, "local port (default the environment's own)")
+	c.Flags().StringVar(&local.Bind, "bind", "", "address to listen on instead of 127.0.0.1 and ::1; others reach it, too")
+	c.Flags().StringVar(&local.Socket, "socket", "", "path of a unix socket to listen on instead of a port")
+	c.Flags().BoolVar(&foreground, "foreground", false, "hold the tunnel in this command, until Ctrl-C")
+	c.MarkFlagsMutuallyExclusive("socket", "port")
+	c.MarkFlagsMutuallyExclusive("socket", "bind")
 	return c
 }
 
-func (s *skep) openTunnel(ctx context.Context, env, service string, port, local int) (ports.Tunnel, error) {
-	if err := nodes.CheckName(env); err != nil {
+func (s *skep) openTunnel(ctx context.Context, env, service string, port int, local ports.Local) (ports.Tunnel, error) {
+	local, err := checkTunnel(env, local)
+	if err != nil {
 		return ports.Tunnel{}, err
-	}
-	if local != 0 {
-		if err := services.CheckPort(local); err != nil {
-			return ports.Tunnel{}, err
-		}
 	}
 	tunnels, err := s.tunnels()
 	if err != nil {
 		return ports.Tunnel{}, err
 	}
 	return tunnels.Open(ctx, env, service, port, local)
+}
+
+// checkTunnel refuses what no tunnel can have, and makes the path of a socket
+// one that the background process understands.
+func checkTunnel(env string, local ports.Local) (ports.Local, error) {
+	if err := nodes.CheckName(env); err != nil {
+		return local, err
+	}
+	if local.Port != 0 {
+		if err := services.CheckPort(local.Port); err != nil {
+			return local, err
+		}
+	}
+	if local.Bind != "" && net.ParseIP(local.Bind) == nil {
+		return local, usage.Errorf("--bind %s is no IP address", local.Bind)
+	}
+	if local.Socket != "" {
+		path, err := filepath.Abs(local.Socket)
+		if err != nil {
+			return local, err
+		}
+		local.Socket = path
+	}
+	return local, nil
+}
+
+// foregroundTunnel holds a tunnel until the context ends.
+func (s *skep) foregroundTunnel(ctx context.Context, env, service string, port int, local ports.Local) error {
+	local, err := checkTunnel(env, local)
+	if err != nil {
+		return err
+	}
+	e, err := s.environment(env)
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	follower := swarm.Follow(ctx, e, s.log())
+	defer follower.Close()
+	err = ports.Hold(ctx, s.home, ports.Tunnel{
+		Env: env, Service: service, RemotePort: port, LocalPort: local.Port, Bind: local.Bind, Socket: local.Socket,
+	}, follower, s.log(), func(t ports.Tunnel) error { return s.printTunnels([]ports.Tunnel{t}) })
+	if err == nil {
+		err = context.Cause(ctx)
+	}
+	return err
 }
 
 func (s *skep) printTunnels(all []ports.Tunnel) error {
@@ -70,6 +131,10 @@ func (s *skep) printTunnels(all []ports.Tunnel) error {
 
 // target splits SERVICE:PORT.
 func target(text string) (string, int, error) {
+	if name, isUDP := strings.CutSuffix(strings.ToLower(text), "/udp"); isUDP {
+		return "", 0, usage.Errorf("%s is UDP, and a tunnel carries TCP only: SSH forwards nothing else", name)
+	}
+	text = strings.TrimSuffix(text, "/tcp")
 	service, port, ok := strings.Cut(text, ":")
 	n, err := strconv.Atoi(port)
 	if !ok || service == "" || err != nil {
@@ -79,8 +144,9 @@ func target(text string) (string, int, error) {
 }
 
 func (s *skep) tunnelList() *cobra.Command {
-	return &cobra.Command{
-		Use: "ls [ENV]", Short: "List tunnels", Example: "  skep tunnel ls",
+	var check bool
+	c := &cobra.Command{
+		Use: "ls [ENV]", Short: "List tunnels", Example: "  skep tunnel ls\n  skep tunnel ls --check dev",
 		Args: takes(0, 1), ValidArgsFunction: s.completeEnv,
 		RunE: func(c *cobra.Command, args []string) error {
 			env := strings.Join(args, "")
@@ -93,17 +159,45 @@ func (s *skep) tunnelList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all, err := tunnels.List(c.Context(), env)
+			look := tunnels.List
+			if check {
+				look = tunnels.Check
+			}
+			all, err := look(c.Context(), env)
 			if err != nil {
 				return err
 			}
-			return s.print(all, func(w io.Writer) {
-				row(w, "ENV", "SERVICE", "LOCAL", "PID", "ALIVE")
-				for _, t := range all {
-					row(w, t.Env, t.Service+":"+strconv.Itoa(t.RemotePort), "localhost:"+strconv.Itoa(t.LocalPort), t.PID, t.Alive)
+			if err := s.print(all, func(w io.Writer) { tunnelRows(w, all, check) }); err != nil {
+				return err
+			}
+			for _, t := range all {
+				if check && !t.Alive {
+					return exitError{failed}
 				}
-			})
+			}
+			return nil
 		},
+	}
+	c.Flags().BoolVar(&check, "check", false, "reach each service over its tunnel; exit code 1 where one does not answer")
+	return c
+}
+
+func tunnelRows(w io.Writer, all []ports.Tunnel, check bool) {
+	head := []any{"ENV", "SERVICE", "LOCAL", "PID", "ALIVE"}
+	if check {
+		head = append(head, "LATENCY", "CONNECTIONS", "SENT", "RECEIVED", "ERROR")
+	}
+	row(w, head...)
+	for _, t := range all {
+		cells := []any{t.Env, t.Service + ":" + strconv.Itoa(t.RemotePort), t.Local(), t.PID, t.Alive}
+		if check {
+			latency := ""
+			if t.Alive {
+				latency = fmt.Sprintf("%.1f ms", t.LatencyMS)
+			}
+			cells = append(cells, latency, fmt.Sprintf("%d of %d", t.Connections, t.Total), t.Sent, t.Received, strings.ReplaceAll(t.Error, "\n", "; "))
+		}
+		row(w, cells...)
 	}
 }
 
@@ -134,14 +228,16 @@ func (s *skep) tunnelClose() *cobra.Command {
 			for _, t := range closed {
 				s.log().Info("closed " + t.String())
 			}
-			return nil
+			return s.removeRelay(c.Context(), args[0], service, closed)
 		},
 	}
 }
 
-// tunnelServe is the background process that holds an environment's tunnels.
+// tunnelServe is the background process that holds an environment's tunnels,
+// and with --supervise the one that starts it again when it is killed.
 func (s *skep) tunnelServe() *cobra.Command {
-	return &cobra.Command{
+	var supervise bool
+	c := &cobra.Command{
 		Use: "serve ENV", Short: "Hold an environment's tunnels (started by the other commands)", Hidden: true,
 		Args: takes(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -149,10 +245,33 @@ func (s *skep) tunnelServe() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if supervise {
+				self, err := os.Executable()
+				if err != nil {
+					return fmt.Errorf("find skep's own file: %w", err)
+				}
+				return ports.Supervise(c.Context(), s.home, e.Name, []string{self, "tunnel", "serve", e.Name}, s.log())
+			}
 			defer e.Close()
-			return ports.Serve(c.Context(), s.home, e.Name, swarm.Dialer{Fleet: e}, s.log())
+			defer paced()()
+			follower := swarm.Follow(c.Context(), e, s.log())
+			defer follower.Close()
+			return ports.Serve(c.Context(), s.home, e.Name, follower, s.log())
 		},
 	}
+	c.Flags().BoolVar(&supervise, "supervise", false, "run another one and start it again when it is killed")
+	return c
+}
+
+// paced makes this process one that passes bytes on. On one processor those who
+// read and those who write take turns and hand each other whole batches; on
+// more they wake each other for every packet, which takes longer and costs half
+// as much again. The memory is never touched: the garbage collector takes its
+// size into account, and waits until as much garbage is there.
+func paced() (done func()) {
+	runtime.GOMAXPROCS(1)
+	headroom := make([]byte, 16<<20)
+	return func() { runtime.KeepAlive(headroom) }
 }
 
 // browse opens a page where there is a desktop; elsewhere the printed address

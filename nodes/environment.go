@@ -146,6 +146,19 @@ func (e *Environment) Engine(ctx context.Context, node string) (*swarm.Engine, e
 	return e.engine(ctx, all[i])
 }
 
+// Connect opens one more SSH connection to a node. The caller closes it.
+func (e *Environment) Connect(ctx context.Context, node string) (*tunnel.Conn, error) {
+	all, err := e.existing(ctx)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(all, func(m providers.Machine) bool { return m.Name == node })
+	if i < 0 {
+		return nil, fmt.Errorf("%s has no node %s", e.Name, node)
+	}
+	return e.connect(ctx, all[i])
+}
+
 func (e *Environment) connected(node string) *swarm.Engine {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -28,16 +28,16 @@ func (c Client) process(env string) process { return process{c.Home, env} }
 func (c Client) table() tableFile { return tableFile(c.Home.TunnelTable()) }
 
 // Open opens a tunnel and returns once its local port accepts connections and
-// the service was reached. localPort 0 leaves the choice to the table. A tunnel
+// the service was reached. The zero Local leaves the choice to the table. A tunnel
 // that is open already is returned as it is. Where it fails nothing is left.
-func (c Client) Open(ctx context.Context, env, service string, remotePort, localPort int) (Tunnel, error) {
+func (c Client) Open(ctx context.Context, env, service string, remotePort int, local Local) (Tunnel, error) {
 	switch {
 	case service == "":
 		return Tunnel{}, fmt.Errorf("open a tunnel to %s: no service is named", env)
 	case !isPort(remotePort):
 		return Tunnel{}, fmt.Errorf("open a tunnel to %s of %s: %d is no port", service, env, remotePort)
-	case localPort != 0 && !isPort(localPort):
-		return Tunnel{}, fmt.Errorf("open a tunnel to %s of %s: %d is no port of this machine", service, env, localPort)
+	case local.Port != 0 && !isPort(local.Port):
+		return Tunnel{}, fmt.Errorf("open a tunnel to %s of %s: %d is no port of this machine", service, env, local.Port)
 	}
 	if err := c.Home.Make(); err != nil {
 		return Tunnel{}, err
@@ -49,7 +49,7 @@ func (c Client) Open(ctx context.Context, env, service string, remotePort, local
 		if err := c.ensure(ctx, p); err != nil {
 			return Tunnel{}, err
 		}
-		r, err = p.open(ctx, openRequest{service, remotePort, localPort})
+		r, err = p.open(ctx, openRequest{service, remotePort, local})
 		if !errors.Is(err, errAbsent) {
 			break
 		}
@@ -74,6 +74,16 @@ func (c Client) Open(ctx context.Context, env, service string, remotePort, local
 // List lists the tunnels of an environment, or with "" of all that the table
 // has, in order. Those whose process is gone are not alive.
 func (c Client) List(ctx context.Context, env string) ([]Tunnel, error) {
+	return c.list(ctx, env, process.list)
+}
+
+// Check is List, with each service reached over its tunnel's connections: Alive
+// tells whether it was, LatencyMS how soon, Error why not.
+func (c Client) Check(ctx context.Context, env string) ([]Tunnel, error) {
+	return c.list(ctx, env, process.check)
+}
+
+func (c Client) list(ctx context.Context, env string, ask func(process, context.Context) (reply, error)) ([]Tunnel, error) {
 	if err := c.Home.Make(); err != nil {
 		return nil, err
 	}
@@ -89,7 +99,7 @@ func (c Client) List(ctx context.Context, env string) ([]Tunnel, error) {
 	var asking sync.WaitGroup
 	for i, env := range envs {
 		asking.Go(func() {
-			r, err := c.process(env).list(ctx)
+			r, err := ask(c.process(env), ctx)
 			if err != nil && !errors.Is(err, errAbsent) {
 				c.Log.Warn("the tunnels of an environment do not answer", "env", env, "error", err)
 			}

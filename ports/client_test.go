@@ -29,7 +29,7 @@ func TestBackgroundProcess(t *testing.T) {
 	}
 	check(t, tst)
 	closed, err := c.Close(t.Context(), "dev", "", 0)
-	if err != nil || len(closed) != 2 || closed[0] != db || closed[1] != web {
+	if err != nil || len(closed) != 2 || quiet(closed[0]) != db || quiet(closed[1]) != web {
 		t.Errorf("closed %v, %v", closed, err)
 	}
 	refuses(t, web.LocalPort)
@@ -57,12 +57,12 @@ func TestKilledProcessIsReplaced(t *testing.T) {
 		t.Errorf("opened as %+v, was %+v", again, web)
 	}
 	check(t, again)
-	db.Alive, db.PID = false, 0
-	if listed, err = c.List(t.Context(), "dev"); err != nil || len(listed) != 2 || listed[0] != db || listed[1] != again {
+	db.PID = again.PID // what else it held is back as well
+	if listed, err = c.List(t.Context(), "dev"); err != nil || len(listed) != 2 || listed[0] != db || quiet(listed[1]) != again {
 		t.Errorf("listed after the replacement: %v, %v", listed, err)
 	}
 	if closed, err := c.Close(t.Context(), "dev", "db", 0); err != nil || len(closed) != 1 || closed[0] != db {
-		t.Errorf("closed %v, %v, want the dead one", closed, err)
+		t.Errorf("closed %v, %v, want the one that is back", closed, err)
 	}
 	kill(t, c, again)
 	if closed, err := c.Close(t.Context(), "dev", "", 0); err != nil || len(closed) != 1 || closed[0].target() != again.target() {
@@ -95,14 +95,14 @@ func TestConcurrentOpensStartOneProcess(t *testing.T) {
 	for i := range opened {
 		opens.Go(func() {
 			var err error
-			if opened[i], err = c.Open(t.Context(), "dev", "web", port+i%n, 0); err != nil {
+			if opened[i], err = c.Open(t.Context(), "dev", "web", port+i%n, Local{}); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	opens.Wait()
 	for i, tun := range opened {
-		if tun != opened[i%n] || tun.PID != opened[0].PID || tun.LocalPort != port+i%n {
+		if quiet(tun) != opened[i%n] || tun.PID != opened[0].PID || tun.LocalPort != port+i%n {
 			t.Errorf("open %d gave %+v", i, tun)
 		}
 	}
@@ -119,13 +119,13 @@ func TestOpensAmongFailingOnes(t *testing.T) {
 	var opens sync.WaitGroup
 	for range 6 {
 		opens.Go(func() {
-			if _, err := c.Open(t.Context(), "dev", "dead", port, 0); err == nil || !strings.Contains(err.Error(), "no task of dead runs") {
+			if _, err := c.Open(t.Context(), "dev", "dead", port, Local{}); err == nil || !strings.Contains(err.Error(), "no task of dead runs") {
 				t.Errorf("dead: %v", err)
 			}
 		})
 	}
 	opens.Go(func() {
-		if _, err := c.Open(t.Context(), "dev", "web", port, 0); err != nil {
+		if _, err := c.Open(t.Context(), "dev", "web", port, Local{}); err != nil {
 			t.Errorf("web: %v", err)
 		}
 	})
@@ -139,7 +139,7 @@ func TestOpenOnATakenPortLeavesNothing(t *testing.T) {
 	t.Parallel()
 	c, port := newClient(t, echo(t)), freePorts(t, 1)
 	occupy(t, "tcp4", "127.0.0.1", port)
-	_, err := c.Open(t.Context(), "dev", "web", 8080, port)
+	_, err := c.Open(t.Context(), "dev", "web", 8080, Local{Port: port})
 	if err == nil || !strings.Contains(err.Error(), "on this machine is in use") {
 		t.Errorf("Open: %v", err)
 	}
@@ -149,7 +149,7 @@ func TestOpenOnATakenPortLeavesNothing(t *testing.T) {
 func TestOpenOfADeadServiceLeavesNothing(t *testing.T) {
 	t.Parallel()
 	c := newClient(t, echo(t))
-	_, err := c.Open(t.Context(), "dev", "dead", 8080, 0)
+	_, err := c.Open(t.Context(), "dev", "dead", 8080, Local{})
 	if err == nil || !strings.Contains(err.Error(), "reach dead:8080 of dev: no task of dead runs") {
 		t.Errorf("Open: %v", err)
 	}
@@ -162,14 +162,14 @@ func TestStartThatFailsSaysWhy(t *testing.T) {
 	if err := os.WriteFile(c.Home.TunnelLog("dev"), []byte("yesterday's trouble\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := c.Open(t.Context(), "dev", "web", 8080, 0)
+	_, err := c.Open(t.Context(), "dev", "web", 8080, Local{})
 	if err == nil || !strings.Contains(err.Error(), "\nssh to dev-manager-1: no route to host") || strings.Contains(err.Error(), "yesterday") {
 		t.Errorf("Open: %v, want its last log lines", err)
 	}
 	nothingLeft(t, c)
 
 	c.Command = []string{c.Command[0] + "-gone"}
-	if _, err := c.Open(t.Context(), "dev", "web", 8080, 0); !errors.Is(err, os.ErrNotExist) {
+	if _, err := c.Open(t.Context(), "dev", "web", 8080, Local{}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("Open with no such command: %v", err)
 	}
 }
@@ -183,7 +183,7 @@ func TestStartThatIsCancelledLeavesNothing(t *testing.T) {
 		waitForLog(t, c, "connecting")
 		cancel()
 	}()
-	_, err := c.Open(ctx, "dev", "web", 8080, 0)
+	_, err := c.Open(ctx, "dev", "web", 8080, Local{})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("Open: %v", err)
 	}
@@ -230,7 +230,7 @@ func TestProcessThatHangs(t *testing.T) {
 	_, ended := spawn(t, c, "up")
 	opened, closed := make(chan error, 1), make(chan error, 1)
 	go func() {
-		_, err := c.Open(t.Context(), "dev", "web", 8080, 0)
+		_, err := c.Open(t.Context(), "dev", "web", 8080, Local{})
 		opened <- err
 	}()
 	go func() {
@@ -282,7 +282,7 @@ func TestCloseSparesAStrangerWithTheOldPID(t *testing.T) {
 	if err := os.WriteFile(p.pidFile(), []byte(strconv.Itoa(stranger.Pid)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	staleSocket(t, p)
+	staleSocket(t, p.socket())
 	if _, err := c.Close(t.Context(), "dev", "", 0); err != nil {
 		t.Error(err)
 	}
@@ -300,7 +300,7 @@ func TestOpenRefusesWhatIsNoPort(t *testing.T) {
 		service       string
 		remote, local int
 	}{{"", 80, 0}, {"web", 0, 0}, {"web", 65536, 0}, {"web", 80, -1}, {"web", 80, 65536}} {
-		if _, err := c.Open(t.Context(), "dev", bad.service, bad.remote, bad.local); err == nil {
+		if _, err := c.Open(t.Context(), "dev", bad.service, bad.remote, Local{Port: bad.local}); err == nil {
 			t.Errorf("opened %+v", bad)
 		}
 	}

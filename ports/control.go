@@ -18,7 +18,7 @@ import (
 
 // The control protocol: HTTP and JSON over the environment's unix socket.
 //
-//	GET    /tunnels                  lists
+//	GET    /tunnels                  lists; with ?check=1 each service is reached
 //	POST   /tunnels {openRequest}    opens
 //	DELETE /tunnels?service=S&port=P closes; no service means all, no port any
 //
@@ -27,7 +27,7 @@ import (
 type openRequest struct {
 	Service    string `json:"service"`
 	RemotePort int    `json:"remote_port"`
-	LocalPort  int    `json:"local_port"` // 0: by the table
+	Local      Local  `json:"local"`
 }
 
 type reply struct {
@@ -48,8 +48,15 @@ const answerTimeout = 3 * time.Second
 const maxSocketPath = 103
 
 func (p process) checkSocketPath() error {
-	if n := len(p.socket()); n > maxSocketPath {
-		return fmt.Errorf("the path of the tunnel socket %s has %d bytes, and systems allow %d\nset XDG_STATE_HOME to a shorter folder", p.socket(), n, maxSocketPath)
+	if err := checkSocketPath(p.socket()); err != nil {
+		return fmt.Errorf("%w\nset XDG_STATE_HOME to a shorter folder", err)
+	}
+	return nil
+}
+
+func checkSocketPath(path string) error {
+	if n := len(path); n > maxSocketPath {
+		return fmt.Errorf("the path of the tunnel socket %s has %d bytes, and systems allow %d", path, n, maxSocketPath)
 	}
 	return nil
 }
@@ -58,6 +65,13 @@ func (p process) list(ctx context.Context) (reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	return p.ask(ctx, http.MethodGet, nil, nil)
+}
+
+// check is list with each service reached.
+func (p process) check(ctx context.Context) (reply, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout+checkTimeout)
+	defer cancel()
+	return p.ask(ctx, http.MethodGet, url.Values{"check": {"1"}}, nil)
 }
 
 func (p process) open(ctx context.Context, o openRequest) (reply, error) {

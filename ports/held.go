@@ -16,6 +16,8 @@ const (
 	// A connection to the local port hangs no longer than this on a service
 	// that does not answer.
 	dialTimeout = 30 * time.Second
+	// And a check no longer than this.
+	checkTimeout = 5 * time.Second
 	// A tunnel whose SSH connection is dead closes only when SSH notices.
 	closeTimeout = 2 * time.Second
 )
@@ -25,8 +27,9 @@ var errEnding = errors.New("the tunnel process is ending")
 // held is a tunnel that this process holds.
 type held struct {
 	Tunnel
-	cancel context.CancelFunc
-	done   chan struct{}
+	forwarder *tunnel.Forwarder
+	cancel    context.CancelFunc
+	done      chan struct{}
 }
 
 // open opens a tunnel, or returns the one that is open already. Either way the
@@ -70,18 +73,22 @@ func (s *server) reach(ctx context.Context, o openRequest) error {
 func (s *server) hold(ctx context.Context, o openRequest) (Tunnel, error) {
 	to := target{o.Service, o.RemotePort}
 	if h := s.held[to]; h != nil {
-		if o.LocalPort != 0 && o.LocalPort != h.LocalPort {
-			return Tunnel{}, fmt.Errorf("a tunnel to %s of %s is open on port %d already\nclose it first to open it on port %d", to, s.env, h.LocalPort, o.LocalPort)
+		if o.Local != (Local{}) && o.Local != h.Local() && (o.Local != Local{Bind: h.Bind}) {
+			return Tunnel{}, fmt.Errorf("a tunnel to %s of %s is open at %s already\nclose it first to open it at %s", to, s.env, h.Local(), o.Local)
 		}
-		return h.Tunnel, nil
+		return h.now(), nil
 	}
-	lns, port, err := s.table.claim(ctx, s.env, to, o.LocalPort)
+	lns, at, err := s.table.claim(ctx, s.env, to, o.Local)
 	if err != nil {
 		return Tunnel{}, fmt.Errorf("open a tunnel to %s of %s: %w", to, s.env, err)
 	}
 	h := &held{
-		Tunnel: Tunnel{Env: s.env, Service: to.Service, RemotePort: to.Port, LocalPort: port, PID: os.Getpid(), Alive: true},
+		Tunnel: Tunnel{Env: s.env, Service: to.Service, RemotePort: to.Port, LocalPort: at.Port, Bind: at.Bind, Socket: at.Socket, PID: os.Getpid(), Alive: true},
 		done:   make(chan struct{}),
+	}
+	h.forwarder = &tunnel.Forwarder{
+		Log:  s.log.With("tunnel", h.String(), "service", h.Service),
+		Dial: func(ctx context.Context) (net.Conn, error) { return s.dial(ctx, h.target(), dialTimeout) },
 	}
 	// The tunnel outlives the request that opened it.
 	ctx, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -94,21 +101,65 @@ func (s *server) hold(ctx context.Context, o openRequest) (Tunnel, error) {
 // forward runs a tunnel until it is cancelled.
 func (s *server) forward(ctx context.Context, h *held, lns []net.Listener) {
 	defer close(h.done)
-	dial := func(ctx context.Context) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-		defer cancel()
-		return s.dialer.DialService(ctx, h.Service, h.RemotePort)
-	}
-	log := s.log.With("tunnel", h.String(), "service", h.Service)
 	var running sync.WaitGroup
 	for _, ln := range lns {
 		running.Go(func() {
-			if err := tunnel.Forward(ctx, ln, dial, log); err != nil {
-				log.Error("the tunnel broke; close it and open it again", "error", err)
+			if err := h.forwarder.Forward(ctx, ln); err != nil {
+				h.forwarder.Log.Error("the tunnel broke; close it and open it again", "error", err)
 			}
 		})
 	}
 	running.Wait()
+}
+
+// dial reaches a service within the time.
+func (s *server) dial(ctx context.Context, to target, most time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	return s.dialer.DialService(ctx, to.Service, to.Port)
+}
+
+// now is the tunnel with what went through it so far.
+func (h *held) now() Tunnel {
+	t, traffic := h.Tunnel, h.forwarder.Traffic()
+	t.Connections, t.Total, t.Sent, t.Received = traffic.Open, traffic.Total, traffic.Sent, traffic.Received
+	return t
+}
+
+// restore opens the tunnels that the process before this one held when it was
+// ended. Their services need not answer yet. What cannot be opened stays listed
+// as dead.
+func (s *server) restore(ctx context.Context) {
+	t, err := s.table.read(ctx)
+	if err != nil {
+		s.log.Warn("the tunnels of before are not known", "error", err)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, was := range t.open(s.env) {
+		if _, err := s.hold(ctx, openRequest{was.Service, was.RemotePort, was.Local()}); err != nil {
+			s.log.Warn("a tunnel of before is not opened again", "error", err)
+		}
+	}
+}
+
+// check reaches the services of all tunnels at once and notes how that went.
+func (s *server) check(ctx context.Context, all []Tunnel) {
+	var checking sync.WaitGroup
+	for i := range all {
+		checking.Go(func() {
+			begin := time.Now()
+			conn, err := s.dial(ctx, all[i].target(), checkTimeout)
+			if err != nil {
+				all[i].Alive, all[i].Error = false, err.Error()
+				return
+			}
+			all[i].LatencyMS = float64(time.Since(begin).Microseconds()) / 1000
+			_ = conn.Close()
+		})
+	}
+	checking.Wait()
 }
 
 // list lists the tunnels that the process holds.
@@ -117,7 +168,7 @@ func (s *server) list() []Tunnel {
 	defer s.mu.Unlock()
 	var open []Tunnel
 	for _, h := range s.held {
-		open = append(open, h.Tunnel)
+		open = append(open, h.now())
 	}
 	return withDead(open, nil)
 }
@@ -133,7 +184,7 @@ func (s *server) close(ctx context.Context, which selection) ([]Tunnel, error) {
 	for to, h := range s.held {
 		if which.has(to) {
 			delete(s.held, to)
-			closing, closed = append(closing, h), append(closed, h.Tunnel)
+			closing, closed = append(closing, h), append(closed, h.now())
 		}
 	}
 	s.stop(closing)

@@ -224,7 +224,12 @@ func occupy(t *testing.T, network, host string, port int) {
 // check opens a connection over the tunnel and sees that it is to its service.
 func check(t *testing.T, tun Tunnel) {
 	t.Helper()
-	conn, err := dialPort(t, tun.LocalPort)
+	checkAt(t, "tcp", net.JoinHostPort("localhost", strconv.Itoa(tun.LocalPort)), tun)
+}
+
+func checkAt(t *testing.T, network, addr string, tun Tunnel) {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), network, addr)
 	if err != nil {
 		t.Fatalf("%v does not accept: %v", tun, err)
 	}

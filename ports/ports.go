@@ -22,19 +22,50 @@ import (
 	"strconv"
 )
 
-// Tunnel is a local port that reaches a service of an environment.
+// Tunnel is a local end that reaches a service of an environment.
 type Tunnel struct {
 	Env        string `json:"env"`
 	Service    string `json:"service"`
 	RemotePort int    `json:"remote_port"`
-	LocalPort  int    `json:"local_port"`
-	PID        int    `json:"pid"`   // of the process that holds it, 0 when none does
-	Alive      bool   `json:"alive"` // that process answered
+	LocalPort  int    `json:"local_port"`       // 0 where Socket is the local end
+	Bind       string `json:"bind,omitempty"`   // the address of LocalPort, "" for this machine's own
+	Socket     string `json:"socket,omitempty"` // path of a unix socket
+	PID        int    `json:"pid"`              // of the process that holds it, 0 when none does
+	Alive      bool   `json:"alive"`            // that process answered, and so did the service when it was asked
+
+	Connections int64   `json:"connections"`          // open ones
+	Total       int64   `json:"total"`                // all that there were
+	Sent        int64   `json:"sent"`                 // bytes to the service
+	Received    int64   `json:"received"`             // and from it
+	LatencyMS   float64 `json:"latency_ms,omitempty"` // of a new connection; only where it was asked for
+	Error       string  `json:"error,omitempty"`      // why the service does not answer
 }
+
+// Local is where a tunnel is to be reached on this machine. The zero Local is
+// the port that the table gives, on 127.0.0.1 and ::1.
+type Local struct {
+	Port   int    `json:"port"`
+	Bind   string `json:"bind,omitempty"`   // an address instead of those
+	Socket string `json:"socket,omitempty"` // path of a unix socket instead of a port
+}
+
+// String is what a client connects to.
+func (l Local) String() string {
+	switch {
+	case l.Socket != "":
+		return l.Socket
+	case l.Bind != "":
+		return net.JoinHostPort(l.Bind, strconv.Itoa(l.Port))
+	}
+	return net.JoinHostPort("localhost", strconv.Itoa(l.Port))
+}
+
+// Local is the tunnel's local end.
+func (t Tunnel) Local() Local { return Local{t.LocalPort, t.Bind, t.Socket} }
 
 // String is what skep prints of a tunnel: `localhost:8081 -> tst:8080`.
 func (t Tunnel) String() string {
-	return fmt.Sprintf("localhost:%d -> %s:%d", t.LocalPort, t.Env, t.RemotePort)
+	return fmt.Sprintf("%s -> %s:%d", t.Local(), t.Env, t.RemotePort)
 }
 
 // Dialer reaches the services of one environment. As with net.Dialer, ctx is

@@ -24,7 +24,8 @@ const (
 )
 
 // Serve is the background process of an environment: it holds the tunnels that
-// clients ask for. It returns nil when the last of them is closed or ctx is
+// clients ask for. Those that were open when the process before it was killed, or the
+// machine rebooted, it opens again. It returns nil when the last of them is closed or ctx is
 // done, with its socket removed. Tunnels that end with ctx stay in the table
 // as open, so that users see after a reboot what they had.
 func Serve(ctx context.Context, dir home.Dir, env string, d Dialer, log *slog.Logger) error {
@@ -53,6 +54,7 @@ func serve(ctx context.Context, dir home.Dir, env string, d Dialer, log *slog.Lo
 		held: map[target]*held{}, ended: make(chan struct{}),
 	}
 	defer s.closeAll()
+	s.restore(ctx)
 	return s.run(ctx, ln, patience)
 }
 
@@ -124,8 +126,12 @@ func (s *server) run(ctx context.Context, ln net.Listener, patience time.Duratio
 
 func (s *server) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /tunnels", func(w http.ResponseWriter, _ *http.Request) {
-		s.answer(w, s.list(), nil)
+	mux.HandleFunc("GET /tunnels", func(w http.ResponseWriter, r *http.Request) {
+		all := s.list()
+		if r.URL.Query().Get("check") != "" {
+			s.check(r.Context(), all)
+		}
+		s.answer(w, all, nil)
 	})
 	mux.HandleFunc("POST /tunnels", func(w http.ResponseWriter, r *http.Request) {
 		var o openRequest

@@ -7,7 +7,9 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,7 +52,7 @@ func client(dir home.Dir) Client {
 
 func mustOpen(t *testing.T, c Client, env, service string, remote, local int) Tunnel {
 	t.Helper()
-	tun, err := c.Open(t.Context(), env, service, remote, local)
+	tun, err := c.Open(t.Context(), env, service, remote, Local{Port: local})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,6 +60,12 @@ func mustOpen(t *testing.T, c Client, env, service string, remote, local int) Tu
 		t.Errorf("opened %+v", tun)
 	}
 	return tun
+}
+
+// quiet is the tunnel without what went through it.
+func quiet(t Tunnel) Tunnel {
+	t.Connections, t.Total, t.Sent, t.Received = 0, 0, 0, 0
+	return t
 }
 
 func TestServeTwoEnvironments(t *testing.T) {
@@ -73,17 +81,17 @@ func TestServeTwoEnvironments(t *testing.T) {
 	}
 	check(t, dev)
 	check(t, tst)
-	if again := mustOpen(t, c, "dev", "web", port, 0); again != dev {
+	if again := mustOpen(t, c, "dev", "web", port, 0); quiet(again) != quiet(dev) {
 		t.Errorf("opened again as %+v, was %+v", again, dev)
 	}
-	if again := mustOpen(t, c, "dev", "web", port, dev.LocalPort); again != dev {
+	if again := mustOpen(t, c, "dev", "web", port, dev.LocalPort); quiet(again) != quiet(dev) {
 		t.Errorf("opened again on its own port as %+v, was %+v", again, dev)
 	}
-	if _, err := c.Open(t.Context(), "dev", "web", port, port+3); err == nil || !strings.Contains(err.Error(), "already") {
+	if _, err := c.Open(t.Context(), "dev", "web", port, Local{Port: port + 3}); err == nil || !strings.Contains(err.Error(), "already") {
 		t.Errorf("opened again on another port: %v", err)
 	}
 	all, err := c.List(t.Context(), "")
-	if err != nil || len(all) != 2 || all[0] != dev || all[1] != tst {
+	if err != nil || len(all) != 2 || quiet(all[0]) != dev || quiet(all[1]) != tst {
 		t.Errorf("listed %v, %v", all, err)
 	}
 	if runtime.GOOS != "windows" {
@@ -102,7 +110,7 @@ func TestServeEndsWithItsLastTunnel(t *testing.T) {
 	b := mustOpen(t, c, "dev", "b", port, 0)
 
 	closed, err := c.Close(t.Context(), "dev", "a", port)
-	if err != nil || len(closed) != 1 || closed[0] != a {
+	if err != nil || len(closed) != 1 || quiet(closed[0]) != a {
 		t.Fatalf("closed %v, %v", closed, err)
 	}
 	refuses(t, a.LocalPort)
@@ -110,7 +118,7 @@ func TestServeEndsWithItsLastTunnel(t *testing.T) {
 	if none, err := c.Close(t.Context(), "dev", "a", port); err != nil || len(none) != 0 {
 		t.Errorf("closed again: %v, %v", none, err)
 	}
-	if closed, err = c.Close(t.Context(), "dev", "b", 0); err != nil || len(closed) != 1 || closed[0] != b {
+	if closed, err = c.Close(t.Context(), "dev", "b", 0); err != nil || len(closed) != 1 || quiet(closed[0]) != b {
 		t.Fatalf("closed %v, %v", closed, err)
 	}
 	refuses(t, b.LocalPort)
@@ -157,13 +165,13 @@ func TestServeWaitsForItsFirstTunnelNotForEver(t *testing.T) {
 // After a kill the socket is still there, and nobody listens on it.
 func TestServeTakesAStaleSocketOver(t *testing.T) {
 	dir := testHome(t)
-	staleSocket(t, process{dir, "dev"})
+	staleSocket(t, process{dir, "dev"}.socket())
 	serving(t, dir, "dev", echoDialer(""))
 }
 
-func staleSocket(t *testing.T, p process) {
+func staleSocket(t *testing.T, path string) {
 	t.Helper()
-	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", p.socket())
+	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +211,7 @@ func TestServeOpenThatFailsLeavesNothing(t *testing.T) {
 			dir := testHome(t)
 			end := serving(t, dir, "dev", echoDialer(echo(t)))
 			c := client(dir)
-			_, err := c.Open(t.Context(), "dev", open.service, 8080, open.local(t))
+			_, err := c.Open(t.Context(), "dev", open.service, 8080, Local{Port: open.local(t)})
 			if err == nil || !strings.Contains(err.Error(), open.want) {
 				t.Errorf("Open: %v, want %q", err, open.want)
 			}
@@ -224,7 +232,7 @@ func TestServeOutlivesAFailedOpen(t *testing.T) {
 	serving(t, dir, "dev", echoDialer(echo(t)))
 	c := client(dir)
 	web := mustOpen(t, c, "dev", "web", port, 0)
-	if _, err := c.Open(t.Context(), "dev", "dead", port, 0); err == nil {
+	if _, err := c.Open(t.Context(), "dev", "dead", port, Local{}); err == nil {
 		t.Error("the dead service was opened")
 	}
 	check(t, web)
@@ -244,7 +252,7 @@ func TestOpenEndsWithItsContext(t *testing.T) {
 	end := serving(t, dir, "dev", asked)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-asked; cancel() }()
-	if _, err := client(dir).Open(ctx, "dev", "web", 8080, 0); !errors.Is(err, context.Canceled) {
+	if _, err := client(dir).Open(ctx, "dev", "web", 8080, Local{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Open: %v", err)
 	}
 	// The client has gone, so the server ends by itself.
@@ -266,7 +274,7 @@ func TestCloseEndsAnOpenUnderWay(t *testing.T) {
 	c := client(dir)
 	opened := make(chan error, 1)
 	go func() {
-		_, err := c.Open(context.Background(), "dev", "web", 8080, 0)
+		_, err := c.Open(context.Background(), "dev", "web", 8080, Local{})
 		opened <- err
 	}()
 	<-asked
@@ -288,14 +296,14 @@ func TestDamagedTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, listErr := c.List(t.Context(), "")
-	_, openErr := c.Open(t.Context(), "dev", "db", port, 0)
+	_, openErr := c.Open(t.Context(), "dev", "db", port, Local{})
 	closed, closeErr := c.Close(t.Context(), "dev", "", 0)
 	for what, err := range map[string]error{"list": listErr, "open": openErr, "close": closeErr} {
 		if err == nil || !strings.Contains(err.Error(), dir.TunnelTable()) {
 			t.Errorf("%s: %v, want an error that names the table", what, err)
 		}
 	}
-	if len(closed) != 1 || closed[0] != web {
+	if len(closed) != 1 || quiet(closed[0]) != web {
 		t.Errorf("closed %v", closed)
 	}
 	refuses(t, web.LocalPort)
@@ -309,7 +317,7 @@ func TestListenNeedsThePortOnAllLoopbacks(t *testing.T) {
 		t.Run(other.host, func(t *testing.T) {
 			if strings.Contains(other.host, ":") && !hasIPv6(t) {
 				// Nothing to collide with: listen must do without ::1 instead.
-				lns, err := listen(t.Context(), freePorts(t, 1))
+				lns, err := listen(t.Context(), "", freePorts(t, 1))
 				if err != nil || len(lns) != 1 {
 					t.Errorf("listened on %d addresses: %v", len(lns), err)
 				}
@@ -318,7 +326,7 @@ func TestListenNeedsThePortOnAllLoopbacks(t *testing.T) {
 			}
 			port := freePorts(t, 1)
 			occupy(t, other.network, other.host, port)
-			lns, err := listen(t.Context(), port)
+			lns, err := listen(t.Context(), "", port)
 			closeAll(lns)
 			if !errors.Is(err, errInUse) {
 				t.Errorf("listen: %v", err)
@@ -340,10 +348,120 @@ func TestSocketPathTooLong(t *testing.T) {
 	dir := testHome(t)
 	dir.State += "/" + strings.Repeat("x", 100)
 	c := client(dir)
-	if _, err := c.Open(t.Context(), "dev", "web", 80, 0); err == nil || !strings.Contains(err.Error(), "XDG_STATE_HOME") {
+	if _, err := c.Open(t.Context(), "dev", "web", 80, Local{}); err == nil || !strings.Contains(err.Error(), "XDG_STATE_HOME") {
 		t.Errorf("Open: %v", err)
 	}
 	if _, err := c.Close(t.Context(), "dev", "", 0); err != nil {
 		t.Errorf("Close: %v", err)
+	}
+}
+
+// What a process held is held again by the next one, at the same ends, before
+// any service answers.
+func TestServeRestoresWhatWasOpen(t *testing.T) {
+	dir, addr, port := testHome(t), echo(t), freePorts(t, 2)
+	socket := dir.State + "/web.sock"
+	end := serving(t, dir, "dev", echoDialer(addr))
+	c := client(dir)
+	web := mustOpen(t, c, "dev", "web", port, 0)
+	db, err := c.Open(t.Context(), "dev", "db", 28015, Local{Socket: socket})
+	if err != nil || db.Socket != socket || db.LocalPort != 0 || db.String() != socket+" -> dev:28015" {
+		t.Fatalf("opened %+v, %v", db, err)
+	}
+	if err := end(); err != nil {
+		t.Fatal(err)
+	}
+	staleSocket(t, socket) // as after a kill
+
+	serving(t, dir, "dev", echoDialer(addr))
+	listed, err := c.List(t.Context(), "dev")
+	if err != nil || len(listed) != 2 || listed[0] != db || listed[1] != web {
+		t.Errorf("listed %v, %v", listed, err)
+	}
+	check(t, web)
+	checkAt(t, "unix", socket, db)
+	if _, err := c.Close(t.Context(), "dev", "", 0); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(socket); !os.IsNotExist(err) {
+		t.Errorf("the socket is left: %v", err)
+	}
+}
+
+func TestCheckTellsWhichServicesAnswer(t *testing.T) {
+	dir, port := testHome(t), freePorts(t, 2)
+	reach := &fadingDialer{echoDialer: echoDialer(echo(t))}
+	serving(t, dir, "dev", reach)
+	c := client(dir)
+	web := mustOpen(t, c, "dev", "web", port, 0)
+	mustOpen(t, c, "dev", "gone", port, 0)
+	reach.gone.Store(true)
+	check(t, web)
+	checked, err := c.Check(t.Context(), "dev")
+	if err != nil || len(checked) != 2 {
+		t.Fatalf("checked %v, %v", checked, err)
+	}
+	if gone := checked[0]; gone.Alive || !strings.Contains(gone.Error, "no task of gone runs") || gone.LatencyMS != 0 {
+		t.Errorf("gone is %+v", gone)
+	}
+	if web := checked[1]; !web.Alive || web.Error != "" || web.LatencyMS <= 0 || web.Total != 1 || web.Received == 0 {
+		t.Errorf("web is %+v", web)
+	}
+}
+
+// fadingDialer loses the service gone at some time.
+type fadingDialer struct {
+	echoDialer
+	gone atomic.Bool
+}
+
+func (d *fadingDialer) DialService(ctx context.Context, service string, port int) (net.Conn, error) {
+	if service == "gone" && d.gone.Load() {
+		return nil, errors.New("no task of gone runs")
+	}
+	return d.echoDialer.DialService(ctx, service, port)
+}
+
+// Only what asks for it is reachable from elsewhere.
+func TestBindTakesThePlaceOfLoopback(t *testing.T) {
+	dir, port := testHome(t), freePorts(t, 1)
+	serving(t, dir, "dev", echoDialer(echo(t)))
+	c := client(dir)
+	tun, err := c.Open(t.Context(), "dev", "web", port, Local{Bind: "127.0.0.1"})
+	if err != nil || tun.Bind != "127.0.0.1" || tun.LocalPort != port {
+		t.Fatalf("opened %+v, %v", tun, err)
+	}
+	checkAt(t, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), tun)
+	if conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", net.JoinHostPort("::1", strconv.Itoa(port))); err == nil {
+		_ = conn.Close()
+		t.Error("it answers on ::1, too")
+	}
+	if _, err := c.Open(t.Context(), "dev", "web", port, Local{Bind: "0.0.0.0"}); err == nil || !strings.Contains(err.Error(), "127.0.0.1:") {
+		t.Errorf("opened again elsewhere: %v", err)
+	}
+}
+
+func TestSocketThatIsNotOursIsSpared(t *testing.T) {
+	dir := testHome(t)
+	file, busy := dir.State+"/file", dir.State+"/busy.sock"
+	if err := os.WriteFile(file, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", busy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	for path, want := range map[string]string{file: "is no socket", busy: "in use", dir.State + "/" + strings.Repeat("x", 100): "systems allow"} {
+		ln, err := listenSocket(t.Context(), path)
+		if err == nil {
+			_ = ln.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", path, err, want)
+		}
+	}
+	if text, _ := os.ReadFile(file); string(text) != "mine" {
+		t.Errorf("the file is %q", text)
 	}
 }

@@ -32,6 +32,8 @@ type record struct {
 	Service    string `json:"service"`
 	RemotePort int    `json:"remote_port"`
 	LocalPort  int    `json:"local_port"`
+	Bind       string `json:"bind,omitempty"`
+	Socket     string `json:"socket,omitempty"`
 	Open       bool   `json:"open"` // opened, and not closed by its user since
 }
 
@@ -51,7 +53,7 @@ func parseTable(text []byte) (table, error) {
 			return table{}, fmt.Errorf("environment %s has the offset %d", name, env.Offset)
 		}
 		for _, r := range env.Tunnels {
-			if r.Service == "" || !isPort(r.RemotePort) || !isPort(r.LocalPort) {
+			if r.Service == "" || !isPort(r.RemotePort) || !isPort(r.LocalPort) && (r.Socket == "" || r.LocalPort != 0) {
 				return table{}, fmt.Errorf("environment %s has a tunnel from port %d to %s", name, r.LocalPort, r.target())
 			}
 		}
@@ -98,7 +100,7 @@ func (t *table) candidates(env string, to target) iter.Seq[int] {
 			for _, r := range e.Tunnels {
 				if name != env || r.target() != to {
 					given[r.LocalPort] = true
-				} else if !yield(r.LocalPort) {
+				} else if isPort(r.LocalPort) && !yield(r.LocalPort) {
 					return
 				}
 			}
@@ -133,11 +135,11 @@ func portsFrom(first int) iter.Seq[int] {
 	}
 }
 
-// opened records that a tunnel is open on a local port.
-func (t *table) opened(env string, to target, local int) {
+// opened records that a tunnel is open at a local end.
+func (t *table) opened(env string, to target, local Local) {
 	e := t.Environments[env]
 	e.Tunnels = slices.DeleteFunc(e.Tunnels, func(r record) bool { return r.target() == to })
-	e.Tunnels = append(e.Tunnels, record{Service: to.Service, RemotePort: to.Port, LocalPort: local, Open: true})
+	e.Tunnels = append(e.Tunnels, record{Service: to.Service, RemotePort: to.Port, LocalPort: local.Port, Bind: local.Bind, Socket: local.Socket, Open: true})
 	t.Environments[env] = e
 }
 
@@ -167,5 +169,5 @@ func (t *table) open(env string) []Tunnel {
 
 // tunnel is r as a Tunnel that no process is known to hold.
 func (r record) tunnel(env string) Tunnel {
-	return Tunnel{Env: env, Service: r.Service, RemotePort: r.RemotePort, LocalPort: r.LocalPort}
+	return Tunnel{Env: env, Service: r.Service, RemotePort: r.RemotePort, LocalPort: r.LocalPort, Bind: r.Bind, Socket: r.Socket}
 }

@@ -16,7 +16,7 @@ func (t *table) take(env string, to target, busy ...int) int {
 	t.add(env)
 	for port := range t.candidates(env, to) {
 		if !slices.Contains(busy, port) {
-			t.opened(env, to, port)
+			t.opened(env, to, Local{Port: port})
 			return port
 		}
 	}

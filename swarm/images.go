@@ -65,7 +65,14 @@ func Ship(ctx context.Context, from *client.Client, image string, to []*Engine) 
 		return fmt.Errorf("read image %s: %s", image, brief(err))
 	}
 	defer func() { _ = stream.Close() }()
+	if err := Load(ctx, stream, to); err != nil {
+		return fmt.Errorf("send image %s: %w", image, err)
+	}
+	return nil
+}
 
+// Load streams an image, as `docker save` writes it, to all engines at once.
+func Load(ctx context.Context, stream io.Reader, to []*Engine) error {
 	errs := make([]error, len(to))
 	fan := make(fanout, len(to))
 	var loads errgroup.Group
@@ -79,14 +86,14 @@ func Ship(ctx context.Context, from *client.Client, image string, to []*Engine) 
 			return nil
 		})
 	}
-	_, err = io.CopyBuffer(fan, struct{ io.Reader }{stream}, make([]byte, 1<<18))
+	_, err := io.CopyBuffer(fan, struct{ io.Reader }{stream}, make([]byte, 1<<18))
 	if errors.Is(err, errAllEnded) {
 		err = nil // errs tells why
 	}
 	fan.close(err)
 	_ = loads.Wait()
 	if err != nil {
-		return fmt.Errorf("read image %s: %w", image, err)
+		return fmt.Errorf("read it: %w", err)
 	}
 	return errors.Join(errs...)
 }

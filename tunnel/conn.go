@@ -25,8 +25,8 @@ import (
 
 const (
 	handshakeTimeout  = 15 * time.Second
-	keepaliveInterval = 5 * time.Second
-	keepaliveTimeout  = 10 * time.Second
+	keepaliveInterval = 3 * time.Second
+	keepaliveTimeout  = 7 * time.Second
 )
 
 // Endpoint says how to reach the sshd of a machine. It is plain data.
@@ -42,6 +42,7 @@ type Endpoint struct {
 type Conn struct {
 	endpoint Endpoint
 	client   *ssh.Client
+	stream   *stream
 	done     chan struct{} // closed when the connection is gone
 	tending  sync.WaitGroup
 }
@@ -69,15 +70,16 @@ func connect(ctx context.Context, e Endpoint) (*Conn, error) {
 	}
 	// ssh takes no context: closing the socket is what ends a handshake.
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
-	conn, chans, reqs, err := ssh.NewClientConn(raw, hostAlias(e.Name), config)
+	stream := newStream(raw)
+	conn, chans, reqs, err := ssh.NewClientConn(stream, hostAlias(e.Name), config)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
-		_ = raw.Close()
+		_ = stream.Close()
 		return nil, explain(ctx, e, err)
 	}
-	c := &Conn{endpoint: e, client: ssh.NewClient(conn, chans, reqs), done: make(chan struct{})}
+	c := &Conn{endpoint: e, stream: stream, client: ssh.NewClient(conn, chans, reqs), done: make(chan struct{})}
 	go func() {
 		_ = c.client.Wait()
 		close(c.done)
@@ -159,14 +161,36 @@ func (c *Conn) tend() {
 			return
 		case <-tick.C:
 		}
-		// A request on a dead network blocks for ever: closing ends it.
-		late := time.AfterFunc(keepaliveTimeout, func() { _ = c.client.Close() })
-		_, _, err := c.client.SendRequest("keepalive@openssh.com", true, nil)
-		late.Stop()
-		if err != nil {
+		if c.ask() != nil {
 			_ = c.client.Close()
 		}
 	}
+}
+
+// ask asks the other end for a sign of life. On a dead network that blocks for
+// ever, and closing ends it; behind a large upload over a slow line it takes its
+// time, but then other things are heard meanwhile.
+func (c *Conn) ask() error {
+	var late *time.Timer
+	var mu sync.Mutex
+	mu.Lock()
+	late = time.AfterFunc(keepaliveTimeout, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if silent := c.stream.silent(); silent < keepaliveTimeout {
+			late.Reset(keepaliveTimeout - silent)
+			return
+		}
+		_ = c.client.Close()
+	})
+	mu.Unlock()
+	defer func() {
+		mu.Lock()
+		late.Stop()
+		mu.Unlock()
+	}()
+	_, _, err := c.client.SendRequest("keepalive@openssh.com", true, nil)
+	return err
 }
 
 // Name is the machine's name.

@@ -8,13 +8,17 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 const (
+	// A connection that has nothing to do holds buffers of this size only, so
+	// that a thousand of them cost little.
+	idleBuffer = 2 << 10
 	// Larger than an SSH packet on purpose: one read of a busy local socket
 	// then fills several packets of the channel's window.
-	forwardBuffer = 256 << 10
+	busyBuffer = 256 << 10
 
 	// How long to wait after an accept failed, doubled from the one to the
 	// other: being out of file descriptors passes, but not at once.
@@ -22,13 +26,36 @@ const (
 	longestAcceptPause = time.Second
 )
 
-// Forward accepts connections on ln and joins each to one that dial makes,
-// with half-closes passed on. It owns ln. It returns nil when ctx is done, with
-// ln and all connections closed and no goroutine left; an error means that ln
-// failed for good, and leaves as little behind.
-//
-// The ctx that dial gets ends with the Forward, not with the dial.
-func Forward(ctx context.Context, ln net.Listener, dial func(context.Context) (net.Conn, error), log *slog.Logger) error {
+// Forwarder joins local connections to those that Dial makes, and counts them.
+type Forwarder struct {
+	// Dial makes the other end of a connection. Its ctx ends with the Forward,
+	// not with the dial.
+	Dial func(context.Context) (net.Conn, error)
+	Log  *slog.Logger
+
+	failing        atomic.Bool // the last dial failed
+	open, total    atomic.Int64
+	sent, received atomic.Int64
+	buffers        sync.Pool // of *[]byte, busyBuffer long
+}
+
+// Traffic is what went through a Forwarder.
+type Traffic struct {
+	Open, Total    int64 // connections
+	Sent, Received int64 // bytes to and from the other end
+}
+
+// Traffic tells what went through so far.
+func (f *Forwarder) Traffic() Traffic {
+	return Traffic{Open: f.open.Load(), Total: f.total.Load(), Sent: f.sent.Load(), Received: f.received.Load()}
+}
+
+// Forward accepts connections on ln and joins each to one of its own, with
+// half-closes passed on. It owns ln. It returns nil when ctx is done, with ln
+// and all connections closed and no goroutine left; an error means that ln
+// failed for good, and leaves as little behind. It may run for several
+// listeners at once.
+func (f *Forwarder) Forward(ctx context.Context, ln net.Listener) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	ctx, cancel := context.WithCancel(ctx)
@@ -37,21 +64,20 @@ func Forward(ctx context.Context, ln net.Listener, dial func(context.Context) (n
 		<-ctx.Done()
 		_ = ln.Close()
 	})
-	f := forwarder{dial: dial, log: log.With("listener", ln.Addr().String())}
-	f.buffers.New = func() any { b := make([]byte, forwardBuffer); return &b }
+	log := f.Log.With("listener", ln.Addr().String())
 	pause := firstAcceptPause
 	for {
 		local, err := ln.Accept()
 		switch {
 		case err == nil:
 			pause = firstAcceptPause
-			running.Go(func() { f.join(ctx, local) })
+			running.Go(func() { f.join(ctx, local, log) })
 		case ctx.Err() != nil:
 			return nil
 		case !temporary(err):
 			return fmt.Errorf("accept connections on %s: %w", ln.Addr(), err)
 		default:
-			f.log.Warn("accept failed, trying again", "error", err, "pause", pause)
+			log.Warn("accept failed, trying again", "error", err, "pause", pause)
 			wait(ctx, pause)
 			pause = min(2*pause, longestAcceptPause)
 		}
@@ -76,69 +102,115 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// forwarder is what the connections of one Forward share.
-type forwarder struct {
-	dial    func(context.Context) (net.Conn, error)
-	log     *slog.Logger
-	buffers sync.Pool // of *[]byte
-}
-
 // join dials the other end of local and copies until both directions have
 // ended, one of them failed, or ctx is done.
-func (f *forwarder) join(ctx context.Context, local net.Conn) {
+func (f *Forwarder) join(ctx context.Context, local net.Conn, log *slog.Logger) {
+	f.total.Add(1)
+	f.open.Add(1)
+	defer f.open.Add(-1)
 	defer func() { _ = local.Close() }()
 	// Connections over SSH know no deadlines: closing is what ends a copy.
 	defer context.AfterFunc(ctx, func() { _ = local.Close() })()
-	remote, err := f.dial(ctx)
+	remote, err := f.Dial(ctx)
 	if err != nil {
-		if ctx.Err() == nil {
-			f.log.Warn("a connection was dropped: its other end cannot be reached", "error", err)
-		}
+		f.dropped(ctx, log, err)
 		return
+	}
+	if f.failing.Swap(false) {
+		log.Info("connections go through again")
 	}
 	defer func() { _ = remote.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = remote.Close() })()
 
-	var sent, received int64
-	up, upEnded := context.WithCancel(ctx)
-	down, downEnded := context.WithCancel(ctx)
-	var both sync.WaitGroup
-	both.Go(func() { defer upEnded(); sent = f.copy(down, remote, local) })
-	both.Go(func() { defer downEnded(); received = f.copy(up, local, remote) })
-	both.Wait()
-	f.log.Debug("a connection ended", "sent", sent, "received", received)
+	up := &direction{to: remote, from: local, ended: make(chan struct{}), count: &f.sent}
+	down := &direction{to: local, from: remote, ended: make(chan struct{}), count: &f.received}
+	go f.copy(up, down)
+	f.copy(down, up)
+	<-up.ended
+	log.Debug("a connection ended", "sent", up.taken, "received", down.taken)
 }
 
-// copy copies src to dst until src ends, then tells dst's reader so, and
-// returns how many bytes dst took. opposite is done when the copy from dst to
-// src has ended.
+// dropped tells of the first connection of a row that were dropped.
+func (f *Forwarder) dropped(ctx context.Context, log *slog.Logger, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	level := slog.LevelWarn
+	if f.failing.Swap(true) {
+		level = slog.LevelDebug
+	}
+	log.Log(ctx, level, "a connection was dropped: its other end cannot be reached", "error", err)
+}
+
+// direction is one half of a joined connection.
+type direction struct {
+	to, from net.Conn
+	ended    chan struct{} // closed once nothing more is copied
+	taken    int64         // bytes that to took
+	count    *atomic.Int64
+}
+
+// copy copies a direction until its source ends, then tells its reader so.
 //
-// A dst that takes no more may still have an answer under way (a server that
-// refuses a large upload): src is then read and its bytes dropped until that
-// answer is through, as closing src at once would cut it.
-func (f *forwarder) copy(opposite context.Context, dst, src net.Conn) (taken int64) {
-	buffer := f.buffers.Get().(*[]byte)
-	defer f.buffers.Put(buffer)
-	refused := false
+// A reader that takes no more may still have an answer under way (a server that
+// refuses a large upload): the source is then read and its bytes dropped until
+// that answer is through, as closing it at once would cut it.
+func (f *Forwarder) copy(d, opposite *direction) {
+	defer close(d.ended)
+	idle := make([]byte, idleBuffer)
+	var busy *[]byte
+	defer func() { f.lay(busy) }()
+	buffer, refused := idle, false
 	for {
-		n, readErr := src.Read(*buffer)
+		n, readErr := d.from.Read(buffer)
 		if n > 0 && !refused {
-			m, err := dst.Write((*buffer)[:n])
-			taken += int64(m)
+			m, err := d.to.Write(buffer[:n])
+			d.taken += int64(m)
+			d.count.Add(int64(m))
 			if err != nil {
 				refused = true
-				defer context.AfterFunc(opposite, func() { _ = src.Close() })()
+				go func() {
+					<-opposite.ended
+					_ = d.from.Close()
+				}()
 			}
 		}
 		if errors.Is(readErr, io.EOF) {
-			closeWrite(dst)
-			return taken
+			select {
+			case <-opposite.ended: // both ends are about to be closed whole
+			default:
+				closeWrite(d.to)
+			}
+			return
 		}
 		if readErr != nil {
-			_ = dst.Close()
-			_ = src.Close()
-			return taken
+			_ = d.to.Close()
+			_ = d.from.Close()
+			return
 		}
+		switch {
+		case busy == nil && n == len(idle): // there is more to come
+			busy = f.take()
+			buffer = *busy
+		case busy != nil && n < len(idle):
+			f.lay(busy)
+			busy, buffer = nil, idle
+		}
+	}
+}
+
+// take takes a large buffer, and lay lays it back.
+func (f *Forwarder) take() *[]byte {
+	if b, ok := f.buffers.Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, busyBuffer)
+	return &b
+}
+
+func (f *Forwarder) lay(b *[]byte) {
+	if b != nil {
+		f.buffers.Put(b)
 	}
 }
 

@@ -32,7 +32,7 @@ func startForward(t *testing.T, ln net.Listener, log *slog.Logger, dial func(con
 	before := goleak.IgnoreCurrent()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- Forward(ctx, ln, dial, log) }()
+	go func() { done <- forwardWith(dial, log).Forward(ctx, ln) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -261,7 +261,7 @@ func TestForwardEndsWithItsContext(t *testing.T) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	go func() { done <- Forward(ctx, ln, dial, discard()) }()
+	go func() { done <- forwardWith(dial, discard()).Forward(ctx, ln) }()
 	stuck := connectTo(t, ln.Addr().String())
 	remote := <-far
 	if _, err := io.WriteString(stuck, "two bytes or more"); err != nil {
@@ -298,7 +298,7 @@ func TestForwardEndsALocalThatTakesNothing(t *testing.T) {
 	done := make(chan error, 1)
 	ln := &givenListener{listen(t), local}
 	go func() {
-		done <- Forward(ctx, ln, func(context.Context) (net.Conn, error) { return remote, nil }, discard())
+		done <- forwardWith(func(context.Context) (net.Conn, error) { return remote, nil }, discard()).Forward(ctx, ln)
 	}()
 	if _, err := io.WriteString(far, "two bytes or more"); err != nil {
 		t.Fatal(err)
@@ -358,11 +358,15 @@ func TestForwardReportsAnAcceptThatFailsForGood(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	ln := listen(t)
 	failing := &failingListener{ln, []error{syscall.EINVAL}}
-	err := Forward(t.Context(), failing, dialer("127.0.0.1:1"), discard())
+	err := forwardWith(dialer("127.0.0.1:1"), discard()).Forward(t.Context(), failing)
 	if !errors.Is(err, syscall.EINVAL) || !strings.Contains(err.Error(), ln.Addr().String()) {
 		t.Errorf("Forward: %v, want the address and the reason", err)
 	}
 	if _, err := ln.Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("the listener was left open: %v", err)
 	}
+}
+
+func forwardWith(dial func(context.Context) (net.Conn, error), log *slog.Logger) *Forwarder {
+	return &Forwarder{Dial: dial, Log: log}
 }

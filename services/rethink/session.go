@@ -11,7 +11,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -55,10 +54,10 @@ func Connect(ctx context.Context, access Access, connections int) (*Session, err
 	forward, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan struct{})
 	// What the driver says of a connection that was cut is enough.
-	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+	leads := &tunnel.Forwarder{Dial: access.Dial, Log: slog.New(slog.DiscardHandler)}
 	go func() {
 		defer close(ended)
-		_ = tunnel.Forward(forward, ln, access.Dial, quiet)
+		_ = leads.Forward(forward, ln)
 	}()
 	stop := func() { cancel(); <-ended }
 	patience, enough := context.WithTimeout(ctx, handshakeTimeout)
