@@ -13,7 +13,7 @@ import (
 
 func (s *skep) appCommand() *cobra.Command {
 	return group("app", "Apps on an environment",
-		s.appDeploy(), s.appList(), s.appTasks(), s.appLogs(), s.appScale(), s.appRollback(), s.appRemove())
+		s.appBuild(), s.appDeploy(), s.appList(), s.appTasks(), s.appLogs(), s.appScale(), s.appRollback(), s.appRemove())
 }
 
 // appFlags are those of deploy as they are typed.

@@ -233,7 +233,7 @@ func (s *skep) open(name string) *nodes.Environment {
 func (s *skep) engine() (*client.Client, error) { return s.local.Engine() }
 
 func (s *skep) executor(e *nodes.Environment) services.Executor {
-	return services.Executor{Env: e, Local: s.engine, Log: s.log()}
+	return services.Executor{Env: e, Local: s.engine, Log: s.log(), Progress: s.progress()}
 }
 
 func (s *skep) tunnels() (ports.Client, error) {

@@ -178,10 +178,6 @@ func ParseMemory(text string) (int64, error) {
 	return n, nil
 }
 
-// ProbeLabel is on images that have a program of their own which asks a URL
-// and fails where the answer is not one of success; its value is its path.
-const ProbeLabel = "skep.probe"
-
 // ParseHealth makes a healthcheck of a command, or of a URL that is asked
 // inside the container. probe is the image's own program for that, or "".
 func ParseHealth(text, probe string) ([]string, error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"skep/images"
 	"skep/swarm"
 	"skep/usage"
 
@@ -46,7 +47,7 @@ func (x Executor) DeployApp(ctx context.Context, o AppOptions, health string) (D
 		return Deployed{}, err
 	}
 	if health != "" {
-		if o.Health, err = ParseHealth(health, x.imageLabel(ctx, manager, o.Image, ProbeLabel)); err != nil {
+		if o.Health, err = ParseHealth(health, x.imageLabel(ctx, manager, o.Image, images.ProbeLabel)); err != nil {
 			return Deployed{}, err
 		}
 	}

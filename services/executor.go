@@ -39,6 +39,8 @@ type Executor struct {
 	// be there.
 	Local func() (*client.Client, error)
 	Log   *slog.Logger
+	// Progress is told of images on their way; nil is nobody.
+	Progress Progress
 }
 
 // Deploy brings the swarm to what the stack says: what is there already and

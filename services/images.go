@@ -49,41 +49,33 @@ func (x Executor) ship(ctx context.Context, manager *swarm.Engine, stack Stack) 
 		if h.from == nil {
 			continue
 		}
-		if err := x.shipOne(ctx, ref, h); err != nil {
+		if resolved[ref], err = x.shipOne(ctx, ref, h); err != nil {
 			return nil, err
 		}
-		resolved[ref] = h.id
 	}
 	return resolved, nil
 }
 
-// shipOne brings an image that an engine has to the nodes that lack it. It
-// travels by ID, which no agent ever pulls.
-func (x Executor) shipOne(ctx context.Context, ref string, h holding) error {
+// shipOne brings an image that an engine has to the nodes that lack it, and
+// returns its ID there. It travels by ID, which no agent ever pulls.
+func (x Executor) shipOne(ctx context.Context, ref string, h holding) (string, error) {
 	engines, err := x.Env.Engines(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
 	lacking, err := swarm.Lacking(ctx, h.id, engines)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if len(lacking) == 0 {
-		return nil
+		return h.id, nil
 	}
-	x.Log.Info(fmt.Sprintf("sending image %s to %d of %d nodes", ref, len(lacking), len(engines)))
-	if err := swarm.Ship(ctx, h.from, ref, lacking); err != nil {
-		return err
-	}
-	// An engine that names images otherwise than the sender would not find it.
-	still, err := swarm.Lacking(ctx, h.id, lacking)
+	parcel, done, err := spool(ctx, h.from, ref)
 	if err != nil {
-		return err
+		return "", err
 	}
-	if len(still) > 0 {
-		return fmt.Errorf("%s took image %s but does not know it as %s: its image store differs from the sender's", still[0].Node(), ref, h.id)
-	}
-	return nil
+	defer done()
+	return x.bring(ctx, parcel, engines)
 }
 
 // holding is an image and where it is.

@@ -1,0 +1,108 @@
+package cmd
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"skep/swarm"
+
+	"github.com/docker/go-units"
+	"golang.org/x/term"
+)
+
+const (
+	redrawEvery = 100 * time.Millisecond
+	plainEvery  = 10 * time.Second // a line a node, where lines stay
+)
+
+// progress tells how images travel: on a terminal a line for each node that is
+// drawn anew, elsewhere a line for each node now and then and at its end.
+type progress struct {
+	log      *slog.Logger
+	out      io.Writer
+	terminal bool
+	quiet    bool
+
+	mu    sync.Mutex
+	begun time.Time
+	told  time.Time
+	nodes map[string]swarm.Sent
+	drawn int // lines
+}
+
+func (s *skep) progress() *progress {
+	f, ok := s.Err.(*os.File)
+	return &progress{
+		log: s.log(), out: s.Err, quiet: s.quiet,
+		terminal: ok && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd())),
+	}
+}
+
+func (p *progress) Begin(image string, lacking, nodes int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.log.Info(fmt.Sprintf("sending image %s to %d of %d nodes", cmp.Or(image, "without a name"), lacking, nodes))
+	p.begun, p.told, p.nodes, p.drawn = time.Now(), time.Now(), map[string]swarm.Sent{}, 0
+}
+
+func (p *progress) Sent(sent swarm.Sent) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.nodes[sent.Node] = sent
+	every := plainEvery
+	if p.terminal {
+		every = redrawEvery
+	}
+	if !p.quiet && time.Since(p.told) > every {
+		p.tell()
+	}
+}
+
+// End tells the last state of all.
+func (p *progress) End() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.quiet {
+		p.tell()
+	}
+}
+
+func (p *progress) tell() {
+	p.told = time.Now()
+	var text strings.Builder
+	if p.terminal && p.drawn > 0 {
+		fmt.Fprintf(&text, "\x1b[%dA", p.drawn)
+	}
+	p.drawn = 0
+	for _, node := range slices.Sorted(maps.Keys(p.nodes)) {
+		line := node + ": " + travel(p.nodes[node], time.Since(p.begun))
+		if p.terminal {
+			line += "\x1b[K"
+		}
+		text.WriteString(line + "\n")
+		p.drawn++
+	}
+	_, _ = io.WriteString(p.out, text.String())
+}
+
+// travel is how far it is: bytes of bytes, the rate, and the time left.
+func travel(s swarm.Sent, took time.Duration) string {
+	rate := float64(s.Bytes) / max(took.Seconds(), 0.001)
+	text := fmt.Sprintf("%s of %s, %s/s", units.HumanSize(float64(s.Bytes)), units.HumanSize(float64(s.Size)), units.HumanSize(rate))
+	if s.Bytes >= s.Size {
+		return text + ", " + took.Round(100*time.Millisecond).String()
+	}
+	if rate == 0 {
+		return text
+	}
+	left := time.Duration(float64(s.Size-s.Bytes) / rate * float64(time.Second))
+	return text + ", " + left.Round(time.Second).String() + " left"
+}
