@@ -26,19 +26,33 @@ type appFlags struct {
 
 func (s *skep) appDeploy() *cobra.Command {
 	var o appFlags
+	var file string
 	c := &cobra.Command{
-		Use: "deploy [flags] NAME IMAGE ENV", Short: "Deploy an app, or bring it to a new image, variables or scale",
+		Use: "deploy [flags] {NAME IMAGE | -f FILE [NAME]} ENV", Short: "Deploy an app, or bring it to a new image, variables or scale",
 		Long: `Deploy an app as a service of the environment's swarm, or update it, and wait
 until it serves. An image of this computer's engine is sent to the nodes.
 
 An update goes task by task, the new one first, and is taken back when it fails:
 then the exit code is 1 and the last lines that the failing task wrote are shown.
-Every app has the volume appdata of its node in /appdata.`,
+Every app has the volume appdata of its node in /appdata.
+
+With -f a compose file is deployed: its services are called NAME_SERVICE, its
+secrets and configs are made of files, its images sent as any other. What a swarm
+cannot do is refused.`,
 		Example: `  skep app deploy -t 9090 -r 6 hello hello:0.1 dev
   skep app deploy -e GREETING=Hi -p 80:9090 hello hello:0.1 dev
-  skep app deploy --health http://:9090/healthz --placement spread=region hello hello:0.1 dev`,
-		Args: takes(3, 3),
+  skep app deploy --health http://:9090/healthz --placement spread=region hello hello:0.1 dev
+  skep app deploy -f compose.yml shop dev`,
+		Args: func(c *cobra.Command, args []string) error {
+			if c.Flags().Changed("file") {
+				return takes(1, 2)(c, args)
+			}
+			return takes(3, 3)(c, args)
+		},
 		RunE: func(c *cobra.Command, args []string) error {
+			if c.Flags().Changed("file") {
+				return s.deployFile(c, file, args)
+			}
 			o.Name, o.Image = args[0], args[1]
 			e, err := s.environment(args[2])
 			if err != nil {
@@ -64,6 +78,7 @@ Every app has the volume appdata of its node in /appdata.`,
 		},
 	}
 	f := c.Flags()
+	f.StringVarP(&file, "file", "f", "", "compose file to deploy, which says all the rest")
 	f.StringArrayVarP(&o.Env, "env", "e", nil, "variable NAME=VALUE")
 	f.StringVar(&o.envFile, "env-file", "", "file of variables, NAME=VALUE a line; -e wins over it")
 	f.StringVarP(&o.Network, "network", "n", "", "overlay network (default dbnet where it exists)")

@@ -2,7 +2,6 @@ package services
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -196,38 +195,6 @@ func (x Executor) published(ctx context.Context, manager *swarm.Engine, o AppOpt
 		}
 	}
 	return addresses, nil
-}
-
-// resolve gives secrets and configs their ids, refusing those that are not there.
-func resolve(ctx context.Context, manager *swarm.Engine, stack Stack) (Stack, error) {
-	secrets, configs, err := manager.Kept(ctx)
-	if err != nil {
-		return stack, err
-	}
-	stack.Services = slices.Clone(stack.Services)
-	var errs []error
-	for i, s := range stack.Services {
-		c := *s.TaskTemplate.ContainerSpec
-		c.Secrets = slices.Clone(c.Secrets)
-		for j, r := range c.Secrets {
-			ref := *r
-			if ref.SecretID = secrets[ref.SecretName]; ref.SecretID == "" {
-				errs = append(errs, fmt.Errorf("there is no secret %s: `skep docker ENV -- secret create %s FILE` makes it", ref.SecretName, ref.SecretName))
-			}
-			c.Secrets[j] = &ref
-		}
-		c.Configs = slices.Clone(c.Configs)
-		for j, r := range c.Configs {
-			ref := *r
-			if ref.ConfigID = configs[ref.ConfigName]; ref.ConfigID == "" {
-				errs = append(errs, fmt.Errorf("there is no config %s: `skep docker ENV -- config create %s FILE` makes it", ref.ConfigName, ref.ConfigName))
-			}
-			c.Configs[j] = &ref
-		}
-		s.TaskTemplate.ContainerSpec = &c
-		stack.Services[i] = s
-	}
-	return stack, errors.Join(errs...)
 }
 
 // platforms are those of the nodes that take the service's tasks, by node.

@@ -62,7 +62,7 @@ func (x Executor) deploy(ctx context.Context, stack Stack) (map[string]swarm.Cha
 		return nil, err
 	}
 	defer unlock()
-	if stack, err = resolve(ctx, manager, stack); err != nil {
+	if err := checkKept(ctx, manager, stack); err != nil {
 		return nil, err
 	}
 	images, err := x.ship(ctx, manager, stack)
@@ -75,6 +75,14 @@ func (x Executor) deploy(ctx context.Context, stack Stack) (map[string]swarm.Cha
 		if err := manager.EnsureNetwork(ctx, name, map[string]string{swarm.LabelStack: stack.Name}); err != nil {
 			return nil, err
 		}
+	}
+	for _, n := range stack.Overlays {
+		if err := ensureOverlay(ctx, manager, stack.Name, n); err != nil {
+			return nil, err
+		}
+	}
+	if stack, err = x.keep(ctx, manager, stack); err != nil {
+		return nil, err
 	}
 	for _, pin := range stack.Pins {
 		if err := x.pin(ctx, manager, pin); err != nil {

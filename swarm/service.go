@@ -25,6 +25,12 @@ const (
 
 // EnsureNetwork makes an attachable overlay network unless it is there.
 func (e *Engine) EnsureNetwork(ctx context.Context, name string, labels map[string]string) error {
+	return e.EnsureOverlay(ctx, name, network.CreateOptions{Labels: labels})
+}
+
+// EnsureOverlay is EnsureNetwork with options, which an existing one keeps as
+// they are.
+func (e *Engine) EnsureOverlay(ctx context.Context, name string, o network.CreateOptions) error {
 	found, err := e.NetworkInspect(ctx, name, network.InspectOptions{})
 	if err == nil {
 		if found.Driver != "overlay" {
@@ -35,7 +41,8 @@ func (e *Engine) EnsureNetwork(ctx context.Context, name string, labels map[stri
 	if !errdefs.IsNotFound(err) {
 		return fmt.Errorf("look for network %s: %s", name, brief(err))
 	}
-	_, err = e.NetworkCreate(ctx, name, network.CreateOptions{Driver: "overlay", Attachable: true, Labels: labels})
+	o.Driver, o.Attachable = "overlay", true
+	_, err = e.NetworkCreate(ctx, name, o)
 	if err != nil && !strings.Contains(err.Error(), "already exists") {
 		return fmt.Errorf("make network %s: %s", name, brief(err))
 	}

@@ -64,6 +64,9 @@ func (e *Engine) RemoveStack(ctx context.Context, stack string) ([]string, error
 	if err != nil {
 		return nil, err
 	}
+	if err := e.removeKept(ctx, stack); err != nil {
+		return nil, err
+	}
 	networks, err := e.NetworkList(ctx, network.ListOptions{Filters: ofStack(stack)})
 	if err != nil {
 		return nil, fmt.Errorf("list the networks of %s: %s", stack, brief(err))
