@@ -8,11 +8,13 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"skep/nodes"
+	"skep/providers"
 	"skep/sockets"
 	"skep/swarm"
 	"skep/usage"
@@ -22,6 +24,9 @@ import (
 
 // dockerGrace is how long the docker CLI may take to end after a signal.
 const dockerGrace = 10 * time.Second
+
+// A manager that has a leader answers well within it.
+const managerSoon = 3 * time.Second
 
 func (s *skep) dockerCommand() *cobra.Command {
 	c := &cobra.Command{
@@ -44,7 +49,7 @@ the command's. What follows ENV is the docker CLI's own.`,
 			if len(args) == 0 {
 				return usage.Errorf("usage: %s", c.UseLine())
 			}
-			if _, err := e.Manager(c.Context()); err != nil {
+			if err := s.awaitManager(c.Context(), e); err != nil {
 				return err // in one line, not in the words of the docker CLI
 			}
 			return sockets.With(c.Context(), managerOf(e), s.log(), func(host string) error {
@@ -58,6 +63,29 @@ the command's. What follows ENV is the docker CLI's own.`,
 
 func managerOf(e *nodes.Environment) sockets.Dialer {
 	return func(ctx context.Context) (net.Conn, error) { return swarm.DialAPI(ctx, e) }
+}
+
+// awaitManager returns once a manager answers. Where one has just died, the
+// others take a while to agree on who leads; where none runs, waiting is of no
+// use.
+func (s *skep) awaitManager(ctx context.Context, e *nodes.Environment) error {
+	soon, cancel := context.WithTimeout(ctx, managerSoon)
+	defer cancel()
+	_, err := e.Manager(soon)
+	if err == nil || ctx.Err() != nil || errors.Is(err, nodes.ErrNoEnvironment) {
+		return err
+	}
+	machines, listed := e.Machines(ctx)
+	runs := func(m providers.Machine) bool { return m.Running && m.Role == providers.Manager }
+	if listed != nil || !slices.ContainsFunc(machines, runs) {
+		return err
+	}
+	s.log().Info("waiting for a manager of " + e.Name + " to answer")
+	conn, err := swarm.DialAPI(ctx, e)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
 
 // runDocker runs the docker CLI with this process's streams.
@@ -127,7 +155,7 @@ environment is removed; when one manager dies, it leads to another.`,
 			if closing {
 				return s.closeSocket(c.Context(), e.Name)
 			}
-			if _, err := e.Manager(c.Context()); err != nil {
+			if err := s.awaitManager(c.Context(), e); err != nil {
 				return err
 			}
 			if err := b.Open(c.Context()); err != nil {

@@ -12,7 +12,7 @@ const (
 	// A manager that lives takes a connection well within it.
 	apiTimeout = 3 * time.Second
 	// So long another manager is looked for when one has died.
-	failoverTimeout = 30 * time.Second
+	failoverTimeout = time.Minute
 )
 
 // DialAPI connects to the Docker API of an engine that manages, going on to
