@@ -1,73 +1,108 @@
 package cmd
 
 import (
-	"bytes"
-	"context"
+	"cmp"
 	"fmt"
 	"io"
+	"log/slog"
+	"maps"
 	"os"
-	"text/tabwriter"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
+	"skep/swarm"
+
+	"github.com/docker/go-units"
 	"golang.org/x/term"
 )
 
 const (
-	redrawEvery = time.Second
-	// Off a terminal progress is a line now and then.
-	lineEvery = 10 * time.Second
+	redrawEvery = 100 * time.Millisecond
+	plainEvery  = 10 * time.Second // a line a node, where lines stay
 )
 
-// isTerminal says whether the stream is one that lines can be redrawn on.
-func isTerminal(w io.Writer) bool {
-	file, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(file.Fd())) // #nosec G115 -- a file descriptor
+// progress tells how images travel: on a terminal a line for each node that is
+// drawn anew, elsewhere a line for each node now and then and at its end.
+type progress struct {
+	log      *slog.Logger
+	out      io.Writer
+	terminal bool
+	quiet    bool
+
+	mu    sync.Mutex
+	begun time.Time
+	told  time.Time
+	nodes map[string]swarm.Sent
+	drawn int // lines
 }
 
-// progress tells how many documents of which table have passed.
-func (s *skep) progress(doing string) func(table string, documents int) {
-	every := lineEvery
-	if isTerminal(s.Err) {
+func (s *skep) progress() *progress {
+	f, ok := s.Err.(*os.File)
+	return &progress{
+		log: s.log(), out: s.Err, quiet: s.quiet,
+		terminal: ok && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd())),
+	}
+}
+
+func (p *progress) Begin(image string, lacking, nodes int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.log.Info(fmt.Sprintf("sending image %s to %d of %d nodes", cmp.Or(image, "without a name"), lacking, nodes))
+	p.begun, p.told, p.nodes, p.drawn = time.Now(), time.Now(), map[string]swarm.Sent{}, 0
+}
+
+func (p *progress) Sent(sent swarm.Sent) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.nodes[sent.Node] = sent
+	every := plainEvery
+	if p.terminal {
 		every = redrawEvery
 	}
-	last := time.Now()
-	return func(table string, documents int) {
-		if time.Since(last) < every {
-			return
-		}
-		last = time.Now()
-		s.log().Info(fmt.Sprintf("%s %s: %d documents", doing, table, documents))
+	if !p.quiet && time.Since(p.told) > every {
+		p.tell()
 	}
 }
 
-// watch shows a result anew every second until the context ends: in place on a
-// terminal, one after the other off it.
-func (s *skep) watch(ctx context.Context, look func(context.Context) (func(io.Writer), error)) error {
-	tick := time.NewTicker(redrawEvery)
-	defer tick.Stop()
-	for {
-		text, err := look(ctx)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		var page bytes.Buffer
-		if isTerminal(s.Out) {
-			page.WriteString("\x1b[H\x1b[2J")
-		}
-		if err != nil {
-			_, _ = fmt.Fprintln(&page, err)
-		} else {
-			w := tabwriter.NewWriter(&page, 0, 0, 2, ' ', 0)
-			text(w)
-			_ = w.Flush()
-		}
-		if _, err := s.Out.Write(page.Bytes()); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-tick.C:
-		}
+// End tells the last state of all.
+func (p *progress) End() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.quiet {
+		p.tell()
 	}
+}
+
+func (p *progress) tell() {
+	p.told = time.Now()
+	var text strings.Builder
+	if p.terminal && p.drawn > 0 {
+		fmt.Fprintf(&text, "\x1b[%dA", p.drawn)
+	}
+	p.drawn = 0
+	for _, node := range slices.Sorted(maps.Keys(p.nodes)) {
+		line := node + ": " + travel(p.nodes[node], time.Since(p.begun))
+		if p.terminal {
+			line += "\x1b[K"
+		}
+		text.WriteString(line + "\n")
+		p.drawn++
+	}
+	_, _ = io.WriteString(p.out, text.String())
+}
+
+// travel is how far it is: bytes of bytes, the rate, and the time left.
+func travel(s swarm.Sent, took time.Duration) string {
+	rate := float64(s.Bytes) / max(took.Seconds(), 0.001)
+	text := fmt.Sprintf("%s of %s, %s/s", units.HumanSize(float64(s.Bytes)), units.HumanSize(float64(s.Size)), units.HumanSize(rate))
+	if s.Bytes >= s.Size {
+		return text + ", " + took.Round(100*time.Millisecond).String()
+	}
+	if rate == 0 {
+		return text
+	}
+	left := time.Duration(float64(s.Size-s.Bytes) / rate * float64(time.Second))
+	return text + ", " + left.Round(time.Second).String() + " left"
 }

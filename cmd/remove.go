@@ -32,6 +32,9 @@ func (s *skep) confirm(ctx context.Context, name, what string) error {
 // nil), then removes what they led to, even where a tunnel would not close.
 func (s *skep) remove(ctx context.Context, env string, of func(service string) bool, remove func(context.Context) error) error {
 	err := s.closeTunnels(ctx, env, of)
+	if of == nil {
+		err = errors.Join(err, s.closeSocket(ctx, env))
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

@@ -212,8 +212,7 @@ its name only once it is whole. Users and permissions are not in it.`,
 		Example: "  skep rethink dump dev dev.jsonl.gz",
 		Args:    takes(2, 2), ValidArgsFunction: s.completeEnv,
 		RunE: s.onRethink(func(c *cobra.Command, d services.RethinkDB, args []string) error {
-			progress := s.progress("dumping")
-			sums, err := d.Dump(c.Context(), args[1], progress)
+			sums, err := d.Dump(c.Context(), args[1], s.counting("dumping"))
 			return s.printSums(sums, err)
 		}),
 	}
@@ -230,8 +229,7 @@ unless --force replaces those of the archive.`,
 		Example: "  skep rethink restore tst dev.jsonl.gz",
 		Args:    takes(2, 2), ValidArgsFunction: s.completeEnv,
 		RunE: s.onRethink(func(c *cobra.Command, d services.RethinkDB, args []string) error {
-			progress := s.progress("restoring")
-			sums, err := d.Restore(c.Context(), args[1], force, progress)
+			sums, err := d.Restore(c.Context(), args[1], force, s.counting("restoring"))
 			return s.printSums(sums, err)
 		}),
 	}

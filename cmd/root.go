@@ -127,7 +127,7 @@ func (s *skep) exitCode(ctx context.Context, err error) int {
 
 func (s *skep) root() *cobra.Command {
 	root := group("skep", "Machines, a swarm, a clustered database, an app, and back into nothing",
-		s.nodesCommand(), s.rethinkCommand(), s.rqliteCommand(), s.appCommand(), s.tunnelCommand(), s.relayCommand(), s.versionCommand())
+		s.nodesCommand(), s.rethinkCommand(), s.rqliteCommand(), s.appCommand(), s.tunnelCommand(), s.relayCommand(), s.dockerCommand(), s.envCommand(), s.socketServe(), s.versionCommand())
 	root.Long = `skep turns a name like dev into machines, a Docker swarm on them, a clustered
 database and an app, with tunnels to their admin pages, and back into nothing.`
 	root.Example = `  skep nodes create dev                 # one manager, two workers
@@ -233,7 +233,7 @@ func (s *skep) open(name string) *nodes.Environment {
 func (s *skep) engine() (*client.Client, error) { return s.local.Engine() }
 
 func (s *skep) executor(e *nodes.Environment) services.Executor {
-	return services.Executor{Env: e, Local: s.engine, Log: s.log()}
+	return services.Executor{Env: e, Local: s.engine, Log: s.log(), Progress: s.progress()}
 }
 
 func (s *skep) tunnels() (ports.Client, error) {

@@ -131,9 +131,9 @@ func allThree(t *testing.T, env string) {
 	})
 }
 
-// load sends fifty requests a second until stop is called, which returns when
+// steady sends fifty requests a second until stop is called, which returns when
 // those that failed had started, and how many there were.
-func load(address string) (stop func() (failed []failure, total int)) {
+func steady(address string) (stop func() (failed []failure, total int)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var mu sync.Mutex
 	var failures []failure
@@ -172,7 +172,7 @@ type failure struct {
 }
 
 func tasksKilled(t *testing.T, env, hello string) {
-	stop := load(hello)
+	stop := steady(hello)
 	var kills []time.Time
 	tick := time.NewTicker(10 * time.Second)
 	defer tick.Stop()
@@ -209,7 +209,7 @@ func tasksKilled(t *testing.T, env, hello string) {
 // nodeFrozen stops a worker: connections go to the others.
 func nodeFrozen(t *testing.T, env, hello string) {
 	worker := env + "-worker-1"
-	stop := load(hello)
+	stop := steady(hello)
 	docker(t, "pause", worker)
 	frozen := time.Now()
 	timer := time.NewTimer(outage / 2)

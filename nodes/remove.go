@@ -187,7 +187,12 @@ func (e *Environment) refuseData(ctx context.Context, going []providers.Machine)
 			return fmt.Errorf("look for data on %s: %w", m.Name, err)
 		}
 		for _, v := range volumes.Volumes {
-			if stack := v.Labels[swarm.LabelStack]; stack != "" {
+			stack := v.Labels[swarm.LabelStack]
+			if stack == "" {
+				continue
+			}
+			// One that cannot be looked into may have data.
+			if empty, err := engine.IsEmpty(ctx, v.Mountpoint); err != nil || !empty {
 				return fmt.Errorf("refused: %s holds data of %s (volume %s): if the other nodes have all of it, or it may go, say --yes-lose-data", m.Name, stack, v.Name)
 			}
 		}

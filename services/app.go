@@ -1,8 +1,6 @@
 package services
 
 import (
-	"context"
-	"fmt"
 	"regexp"
 	"strings"
 	"time"
@@ -10,6 +8,8 @@ import (
 	"skep/swarm"
 	"skep/usage"
 
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/mount"
 	api "github.com/docker/docker/api/types/swarm"
 )
 
@@ -18,13 +18,31 @@ type AppOptions struct {
 	Name, Image string
 	Env         []string // K=V
 	Network     string   // "" is dbnet where it exists
-	Publish     []int    // ports that the nodes answer on, too
+	Publish     []Port   // ports that the nodes answer on, too
 	Replicas    int      // 0 is as many as there are, else 1
+	Mounts      []Mount  // beside appdata
+	Secrets     []Secret // of the swarm, by name
+	Memory      int64    // limit in bytes, 0 is none
+	Health      []string // what the container runs to tell that it serves, as Docker has it; none is no check
+	Placement   Placement
 }
 
 // appSettle is how long a task of an app has to stay up: one that ends at once
 // was running for a moment, too.
 const appSettle = 2 * time.Second
+
+// A healthcheck that fails so often in a row, so far apart, has failed.
+const (
+	healthEvery   = 2 * time.Second
+	healthTimeout = 3 * time.Second
+	healthTries   = 5
+)
+
+// The volume that every app has on its node, and where.
+const (
+	appVolume = "appdata"
+	appFolder = "/appdata"
+)
 
 var dnsLabel = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
@@ -41,129 +59,109 @@ func (o AppOptions) Check() error {
 			return usage.Errorf("%q is not a variable: use NAME=VALUE", e)
 		}
 	}
+	published := map[Port]bool{}
 	for _, p := range o.Publish {
-		if err := CheckPort(p); err != nil {
+		if err := p.check(); err != nil {
 			return err
 		}
+		at := Port{Published: p.Published, Protocol: p.Protocol}
+		if published[at] {
+			return usage.Errorf("port %d is published twice", p.Published)
+		}
+		published[at] = true
 	}
-	return nil
-}
-
-// CheckPort refuses what is no port.
-func CheckPort(p int) error {
-	if p < 1 || p > 65535 {
-		return usage.Errorf("%d is not a port: use 1 to 65535", p)
+	targets := map[string]bool{appFolder: true}
+	for _, m := range o.Mounts {
+		if targets[m.Target] && m.Target != appFolder {
+			return usage.Errorf("two mounts have the place %s", m.Target)
+		}
+		targets[m.Target] = true
 	}
 	return nil
 }
 
 // AppStack is the stack that an app is: no name of an app is that of a database.
-func AppStack(name string) string { return "app " + name }
+func AppStack(name string) string { return appPrefix + name }
+
+const appPrefix = "app "
+
+// Ground is what of the swarm decides how an app is laid out on it.
+type Ground struct {
+	IPVS  bool // in the kernel of every node
+	Nodes int  // that take tasks of the app
+}
 
 // App is an app as a stack. Where the kernel of every node has IPVS, its name
 // resolves to a virtual address and published ports answer on all nodes;
 // elsewhere its tasks are found by their own addresses, and a published port
 // answers on the nodes that run one.
-func App(o AppOptions, ipvs bool) Stack {
+func App(o AppOptions, g Ground) Stack {
 	labels := map[string]string{swarm.LabelStack: AppStack(o.Name)}
 	replicas := uint64(o.Replicas) // #nosec G115 -- Check refuses negative ones
+	order := o.order(g)
 	s := api.ServiceSpec{
-		Annotations: api.Annotations{Name: o.Name, Labels: labels},
-		TaskTemplate: api.TaskSpec{
-			ContainerSpec: &api.ContainerSpec{Image: o.Image, Env: o.Env, Labels: labels},
-			RestartPolicy: &api.RestartPolicy{Condition: api.RestartPolicyConditionAny},
-		},
-		Mode:           api.ServiceMode{Replicated: &api.ReplicatedService{Replicas: &replicas}},
-		EndpointSpec:   &api.EndpointSpec{Mode: api.ResolutionModeVIP},
-		UpdateConfig:   &api.UpdateConfig{Parallelism: 1, Order: api.UpdateOrderStartFirst, FailureAction: api.UpdateFailureActionRollback, Monitor: appSettle},
-		RollbackConfig: &api.UpdateConfig{Parallelism: 1, Order: api.UpdateOrderStartFirst},
-	}
-	if o.Network != "" {
-		s.TaskTemplate.Networks = []api.NetworkAttachmentConfig{{Target: o.Network}}
+		Annotations:  api.Annotations{Name: o.Name, Labels: map[string]string{swarm.LabelStack: AppStack(o.Name), labelImage: o.Image}},
+		TaskTemplate: o.task(labels),
+		Mode:         api.ServiceMode{Replicated: &api.ReplicatedService{Replicas: &replicas}},
+		EndpointSpec: &api.EndpointSpec{Mode: api.ResolutionModeVIP},
+		// The delay keeps a version that ends at once from taking more than one
+		// task's place before it is taken back.
+		UpdateConfig:   &api.UpdateConfig{Parallelism: 1, Delay: appSettle, Order: order, FailureAction: api.UpdateFailureActionRollback, Monitor: appSettle},
+		RollbackConfig: &api.UpdateConfig{Parallelism: 1, Order: order, FailureAction: api.UpdateFailureActionPause, Monitor: appSettle},
 	}
 	mode := api.PortConfigPublishModeIngress
-	if !ipvs {
+	if !g.IPVS {
 		mode, s.EndpointSpec.Mode = api.PortConfigPublishModeHost, api.ResolutionModeDNSRR
-		if len(o.Publish) > 0 {
-			// A node has each port once: the old task has to give it up first.
-			s.UpdateConfig.Order, s.RollbackConfig.Order = api.UpdateOrderStopFirst, api.UpdateOrderStopFirst
-		}
 	}
 	for _, p := range o.Publish {
-		port := uint32(p) // #nosec G115 -- Check keeps it below 65536
-		s.EndpointSpec.Ports = append(s.EndpointSpec.Ports, api.PortConfig{
-			Protocol: api.PortConfigProtocolTCP, TargetPort: port, PublishedPort: port, PublishMode: mode,
-		})
+		s.EndpointSpec.Ports = append(s.EndpointSpec.Ports, p.config(mode))
 	}
 	return Stack{Name: AppStack(o.Name), Services: []api.ServiceSpec{s}, Settle: appSettle}
 }
 
-// DeployApp deploys an app and tells where it answers.
-func (x Executor) DeployApp(ctx context.Context, o AppOptions) ([]string, error) {
-	if err := o.Check(); err != nil {
-		return nil, err
+// order is start-first but where the port is the node's own and every node has
+// a task: a node has each port once, so the old task has to give it up first.
+func (o AppOptions) order(g Ground) string {
+	if !g.IPVS && len(o.Publish) > 0 && o.Replicas >= g.Nodes {
+		return api.UpdateOrderStopFirst
 	}
-	engines, err := x.Env.Engines(ctx)
-	if err != nil {
-		return nil, err
-	}
-	ipvs, err := hasIPVS(ctx, engines)
-	if err != nil {
-		return nil, err
-	}
-	if o.Replicas == 0 {
-		manager, err := x.Env.Manager(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if o.Replicas, err = manager.Wanted(ctx, o.Name); err != nil {
-			return nil, err
-		}
-		o.Replicas = max(o.Replicas, 1)
-	}
-	if o.Network, err = x.network(ctx, o.Network); err != nil {
-		return nil, err
-	}
-	if !ipvs && len(o.Publish) > 0 {
-		if o.Replicas > len(engines) {
-			return nil, usage.Errorf("-p with %d replicas on %d nodes: without IPVS in every node's kernel a published port takes a node each", o.Replicas, len(engines))
-		}
-		x.Log.Info("not every node's kernel has IPVS: published ports answer on the nodes that run a task, and not on all")
-	}
-	if err := x.Deploy(ctx, App(o, ipvs)); err != nil {
-		return nil, err
-	}
-	return x.published(ctx, o, ipvs)
+	return api.UpdateOrderStartFirst
 }
 
-// published lists where the app's published ports answer.
-func (x Executor) published(ctx context.Context, o AppOptions, ipvs bool) ([]string, error) {
-	if len(o.Publish) == 0 {
-		return nil, nil
+func (o AppOptions) task(labels map[string]string) api.TaskSpec {
+	t := api.TaskSpec{
+		ContainerSpec: &api.ContainerSpec{Image: o.Image, Env: o.Env, Labels: labels, Mounts: o.mounts(labels)},
+		RestartPolicy: &api.RestartPolicy{Condition: api.RestartPolicyConditionAny},
+		Placement:     o.Placement.config(),
 	}
-	manager, err := x.Env.Manager(ctx)
-	if err != nil {
-		return nil, err
+	for _, secret := range o.Secrets {
+		t.ContainerSpec.Secrets = append(t.ContainerSpec.Secrets, secret.reference())
 	}
-	members, err := manager.Members(ctx)
-	if err != nil {
-		return nil, err
-	}
-	tasks, err := manager.Running(ctx, o.Name)
-	if err != nil {
-		return nil, err
-	}
-	runs := map[string]bool{}
-	for _, t := range tasks {
-		runs[t.Node] = true
-	}
-	var addresses []string
-	for _, n := range members {
-		if ipvs || runs[n.Description.Hostname] {
-			for _, p := range o.Publish {
-				addresses = append(addresses, fmt.Sprintf("%s:%d", n.Status.Addr, p))
-			}
+	if len(o.Health) > 0 {
+		t.ContainerSpec.Healthcheck = &container.HealthConfig{
+			Test: o.Health, Interval: healthEvery, Timeout: healthTimeout, Retries: healthTries,
 		}
 	}
-	return addresses, nil
+	if o.Memory > 0 {
+		t.Resources = &api.ResourceRequirements{Limits: &api.Limit{MemoryBytes: o.Memory}}
+	}
+	if o.Network != "" {
+		t.Networks = []api.NetworkAttachmentConfig{{Target: o.Network}}
+	}
+	return t
+}
+
+// mounts are those asked for, and appdata unless one of them takes its place.
+func (o AppOptions) mounts(labels map[string]string) []mount.Mount {
+	all := []mount.Mount{}
+	data := true
+	for _, m := range o.Mounts {
+		all = append(all, m.config(labels))
+		data = data && m.Target != appFolder
+	}
+	if data {
+		// All apps of a node share it: it is no single one's.
+		all = append(all, Mount{Source: appVolume, Target: appFolder}.config(map[string]string{swarm.LabelStack: appVolume}))
+	}
+	return all
 }

@@ -14,7 +14,7 @@ func TestAppOptionsCheck(t *testing.T) {
 		ok bool
 	}{
 		"a name alone":               {AppOptions{Name: "hello"}, true},
-		"everything":                 {AppOptions{Name: "hello", Env: []string{"A=1", "B="}, Publish: []int{1, 80, 65535}, Replicas: 6}, true},
+		"everything":                 {AppOptions{Name: "hello", Env: []string{"A=1", "B="}, Publish: []Port{{Published: 1, Target: 1}, {Published: 80, Target: 9090}, {Published: 65535, Target: 65535}}, Replicas: 6}, true},
 		"a name of one letter":       {AppOptions{Name: "a"}, true},
 		"a name with - and digits":   {AppOptions{Name: "web-2"}, true},
 		"a name of 63":               {AppOptions{Name: strings.Repeat("a", 63)}, true},
@@ -34,10 +34,13 @@ func TestAppOptionsCheck(t *testing.T) {
 		"a variable without =":       {AppOptions{Name: "hello", Env: []string{"A=1", "GREETING"}}, false},
 		"a variable without a name":  {AppOptions{Name: "hello", Env: []string{"=1"}}, false},
 		"an empty variable":          {AppOptions{Name: "hello", Env: []string{""}}, false},
-		"port 0":                     {AppOptions{Name: "hello", Publish: []int{0}}, false},
-		"a port below 0":             {AppOptions{Name: "hello", Publish: []int{80, -1}}, false},
-		"a port beyond the last":     {AppOptions{Name: "hello", Publish: []int{65536}}, false},
-		"a port that wraps to a one": {AppOptions{Name: "hello", Publish: []int{1<<32 + 80}}, false},
+		"port 0":                     {AppOptions{Name: "hello", Publish: []Port{{}}}, false},
+		"a port below 0":             {AppOptions{Name: "hello", Publish: []Port{{Published: 80, Target: -1}}}, false},
+		"a port beyond the last":     {AppOptions{Name: "hello", Publish: []Port{{Published: 65536, Target: 80}}}, false},
+		"a port twice":               {AppOptions{Name: "hello", Publish: []Port{{Published: 80, Target: 1}, {Published: 80, Target: 2}}}, false},
+		"a port for both protocols":  {AppOptions{Name: "hello", Publish: []Port{{Published: 80, Target: 1}, {Published: 80, Target: 1, Protocol: "udp"}}}, true},
+		"two mounts in a place":      {AppOptions{Name: "hello", Mounts: []Mount{{Source: "a", Target: "/a"}, {Source: "b", Target: "/a"}}}, false},
+		"a port that wraps to a one": {AppOptions{Name: "hello", Publish: []Port{{Published: 1<<32 + 80, Target: 80}}}, false},
 	} {
 		err := test.o.Check()
 		var wrong usage.Error

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"skep/swarm"
@@ -19,7 +20,7 @@ import (
 // deployTimeout is how long a stack may take to come up.
 const (
 	deployTimeout   = 5 * time.Minute
-	takeBackTimeout = 30 * time.Second
+	takeBackTimeout = 2 * time.Minute
 )
 
 // Environment is where stacks are deployed.
@@ -38,92 +39,147 @@ type Executor struct {
 	// be there.
 	Local func() (*client.Client, error)
 	Log   *slog.Logger
+	// Progress is told of images on their way; nil is nobody.
+	Progress Progress
 }
 
 // Deploy brings the swarm to what the stack says: what is there already and
 // right is left alone. It returns when every task serves. Where it fails, the
 // services that it created are removed again; data is never touched.
 func (x Executor) Deploy(ctx context.Context, stack Stack) error {
+	_, err := x.deploy(ctx, stack)
+	return err
+}
+
+// deploy is Deploy, and tells what became of each service.
+func (x Executor) deploy(ctx context.Context, stack Stack) (map[string]swarm.Change, error) {
 	manager, err := x.Env.Manager(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	unlock, err := x.Env.Lock(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer unlock()
-	return x.deploy(ctx, manager, stack, func(ctx context.Context) error { return x.waitReady(ctx, manager, stack.Ready) })
+	return x.put(ctx, manager, stack, func(ctx context.Context) error { return x.waitReady(ctx, manager, stack.Ready) })
 }
 
-// deploy is Deploy under a lock that is held, with its own idea of when the
+// put is deploy under a lock that is held, with its own idea of when the
 // stack is whole.
-func (x Executor) deploy(ctx context.Context, manager *swarm.Engine, stack Stack, whole func(context.Context) error) error {
+func (x Executor) put(ctx context.Context, manager *swarm.Engine, stack Stack, whole func(context.Context) error) (map[string]swarm.Change, error) {
+	if err := checkKept(ctx, manager, stack); err != nil {
+		return nil, err
+	}
 	images, err := x.ship(ctx, manager, stack)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, deployTimeout, fmt.Errorf("%s was not up within %s", stack.Name, deployTimeout))
 	defer cancel()
 	for _, name := range stack.Networks {
 		if err := manager.EnsureNetwork(ctx, name, map[string]string{swarm.LabelStack: stack.Name}); err != nil {
-			return err
+			return nil, err
 		}
+	}
+	for _, n := range stack.Overlays {
+		if err := ensureOverlay(ctx, manager, stack.Name, n); err != nil {
+			return nil, err
+		}
+	}
+	if stack, err = x.keep(ctx, manager, stack); err != nil {
+		return nil, err
 	}
 	for _, pin := range stack.Pins {
 		if err := x.pin(ctx, manager, pin); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	created, err := x.apply(ctx, manager, stack, images, whole)
+	changes, err := x.apply(ctx, manager, stack, images, whole)
 	if err == nil {
 		err = whole(ctx)
 	}
 	if err != nil {
-		return errors.Join(err, x.takeBack(ctx, manager, created))
+		x.tellWords(ctx, err)
+		return changes, errors.Join(err, x.takeBack(ctx, manager, stack, changes, err))
 	}
-	return nil
+	return changes, nil
 }
 
-// apply creates or updates the services in order and says which it created.
-func (x Executor) apply(ctx context.Context, manager *swarm.Engine, stack Stack, images map[string]string, whole func(context.Context) error) (created []string, err error) {
+// apply creates or updates the services in order and says what it did to each.
+func (x Executor) apply(ctx context.Context, manager *swarm.Engine, stack Stack, images map[string]string, whole func(context.Context) error) (map[string]swarm.Change, error) {
+	changes := map[string]swarm.Change{}
 	for _, spec := range stack.Services {
 		c := *spec.TaskTemplate.ContainerSpec
 		c.Image = images[c.Image]
-		if err := manager.Resolve(ctx, &c); err != nil {
-			return created, err
-		}
 		spec.TaskTemplate.ContainerSpec = &c
+		if err := x.shrink(ctx, manager, spec); err != nil {
+			return changes, err
+		}
 		change, err := manager.Apply(ctx, spec)
 		if err != nil {
-			return created, err
+			return changes, err
 		}
-		if change == swarm.Created {
-			created = append(created, spec.Name)
-		}
+		changes[spec.Name] = change
 		x.Log.Info("service " + spec.Name + " " + string(change))
 		if err := manager.Converge(ctx, spec.Name, change, stack.Settle); err != nil {
-			return created, err
+			return changes, err
 		}
 		if stack.InTurn && change != swarm.Unchanged {
 			if err := whole(ctx); err != nil {
-				return created, err
+				return changes, err
 			}
 		}
 	}
-	return created, nil
+	return changes, nil
 }
 
-// takeBack removes services, even after Ctrl-C.
-func (x Executor) takeBack(ctx context.Context, manager *swarm.Engine, created []string) error {
+// takeBack removes the services that were created, and puts back the version
+// before of those that were updated and are of the kind that the swarm itself
+// would put back, even after Ctrl-C.
+func (x Executor) takeBack(ctx context.Context, manager *swarm.Engine, stack Stack, changes map[string]swarm.Change, why error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackTimeout)
 	defer cancel()
 	var errs []error
-	for _, name := range created {
-		x.Log.Info("taking service " + name + " back")
-		errs = append(errs, manager.RemoveService(ctx, name))
+	for _, spec := range stack.Services {
+		switch {
+		case changes[spec.Name] == swarm.Created:
+			x.Log.Info("taking service " + spec.Name + " back")
+			errs = append(errs, manager.RemoveService(ctx, spec.Name))
+		case changes[spec.Name] == swarm.Updated && swarm.RollsBack(spec) && !putBack(why, spec.Name):
+			x.Log.Info("putting the version before of service " + spec.Name + " back")
+			errs = append(errs, manager.Rollback(ctx, spec.Name))
+		}
 	}
 	return errors.Join(errs...)
+}
+
+// putBack says whether the swarm has put the version before back already.
+func putBack(why error, service string) bool {
+	var broken *swarm.TaskError
+	return errors.As(why, &broken) && broken.Service == service && broken.RolledBack
+}
+
+// tellWords tells what a task that failed wrote last, and what its healthcheck did.
+func (x Executor) tellWords(ctx context.Context, err error) {
+	var broken *swarm.TaskError
+	if !errors.As(err, &broken) {
+		return
+	}
+	task := broken.Service + "@" + broken.Node
+	for line := range strings.SplitSeq(broken.Words, "\n") {
+		if line != "" {
+			x.Log.Info(line, "node", task)
+		}
+	}
+	if broken.Container == "" {
+		return
+	}
+	if e, err := x.Env.Engine(ctx, broken.Node); err == nil {
+		if health := e.LastHealth(ctx, broken.Container); health != "" {
+			x.Log.Info("its healthcheck failed: "+health, "node", task)
+		}
+	}
 }
 
 // takesTasks says whether the scheduler gives the node any.

@@ -21,16 +21,23 @@ var update = flag.Bool("update", false, "write the golden files anew")
 func stacks() map[string]Stack {
 	app := AppOptions{Name: "hello", Image: "hello:0.1", Replicas: 6}
 	full := app
-	full.Env, full.Network, full.Publish = []string{"GREETING=Hi", "EMPTY="}, "dbnet", []int{80, 8443}
+	full.Env, full.Network, full.Publish = []string{"GREETING=Hi", "EMPTY="}, "dbnet", []Port{{Published: 80, Target: 9090}, {Published: 53, Target: 53, Protocol: "udp"}}
+	full.Mounts = []Mount{{Source: "uploads", Target: "/uploads"}, {Source: "/etc/ssl", Target: "/etc/ssl", ReadOnly: true}}
+	full.Secrets, full.Memory = []Secret{{"token", "token"}}, 256<<20
+	full.Health = []string{"CMD-SHELL", "true"}
+	full.Placement = Placement{Spread: []string{"node.labels.skep.region"}, Constraints: []string{"node.role==worker"}}
+	few := full
+	few.Replicas = 2
 	return map[string]Stack{
 		"rqlite-3":            Rqlite(RqliteImage, 3),
 		"rethink-1":           Rethink(RethinkLayout{Image: RethinkImage, Joiners: 1, Password: "rethink-password"}),
 		"rethink-3":           Rethink(RethinkLayout{Image: RethinkImage, Joiners: 3, CacheMB: 512, Password: "rethink-password-2"}),
 		"rethink-tls":         Rethink(RethinkLayout{Image: RethinkImage, Joiners: 1, Password: "rethink-password", TLS: RethinkTLS{CA: "rethink-ca", Cert: "rethink-cert", Key: "rethink-key"}}),
-		"app":                 App(app, true),
-		"app-no-ipvs":         App(app, false),
-		"app-publish":         App(full, true),
-		"app-publish-no-ipvs": App(full, false),
+		"app":                 App(app, Ground{IPVS: true, Nodes: 3}),
+		"app-no-ipvs":         App(app, Ground{Nodes: 3}),
+		"app-publish":         App(full, Ground{IPVS: true, Nodes: 3}),
+		"app-publish-no-ipvs": App(full, Ground{Nodes: 3}),
+		"app-publish-few":     App(few, Ground{Nodes: 3}),
 	}
 }
 

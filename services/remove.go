@@ -31,6 +31,11 @@ func (x Executor) Remove(ctx context.Context, name string, volumes bool) error {
 	if len(removed) == 0 {
 		x.Log.Info("there is no service of " + name)
 	}
+	if volumes || name != RethinkName { // whose data is of no use without its password
+		if err := manager.RemoveKept(ctx, name, nil); err != nil {
+			return err
+		}
+	}
 	if !volumes {
 		return nil
 	}
@@ -40,10 +45,6 @@ func (x Executor) Remove(ctx context.Context, name string, volumes bool) error {
 	}
 	members, err := manager.Members(ctx)
 	if err != nil {
-		return err
-	}
-	// Data is of no use without its password, and a password of none without data.
-	if err := manager.RemoveFiles(ctx, name, nil); err != nil {
 		return err
 	}
 	errs := make([]error, len(engines), len(engines)+1)

@@ -78,7 +78,7 @@ func (d RethinkDB) sessionAt(ctx context.Context, manager *swarm.Engine, t swarm
 			return swarm.Dialer{Fleet: d.Env}.DialTask(ctx, t, rethinkDriver)
 		},
 	}
-	kept, err := d.kept()
+	kept, err := d.readPassword()
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func (d RethinkDB) sessionAt(ctx context.Context, manager *swarm.Engine, t swarm
 	if err != nil {
 		return nil, err
 	}
-	return session, d.keep(access.Password)
+	return session, d.writePassword(access.Password)
 }
 
 // given is the password that a task's secret has.
@@ -109,8 +109,8 @@ func (d RethinkDB) given(ctx context.Context, t swarm.Task) (string, error) {
 	return string(text), err
 }
 
-// kept is the password on this computer, "" where there is none.
-func (d RethinkDB) kept() (string, error) {
+// readPassword is the password on this computer, "" where there is none.
+func (d RethinkDB) readPassword() (string, error) {
 	text, err := os.ReadFile(d.PasswordFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
@@ -118,8 +118,8 @@ func (d RethinkDB) kept() (string, error) {
 	return string(text), err
 }
 
-// keep writes the password for this user alone, whole or not at all.
-func (d RethinkDB) keep(password string) error {
+// writePassword writes it for this user alone, whole or not at all.
+func (d RethinkDB) writePassword(password string) error {
 	if err := os.MkdirAll(filepath.Dir(d.PasswordFile), 0o700); err != nil {
 		return fmt.Errorf("keep the password: %w", err)
 	}

@@ -60,7 +60,7 @@ func (d RethinkDB) Create(ctx context.Context, o RethinkOptions) error {
 	if err := c.read(ctx); err != nil {
 		return err
 	}
-	if err := c.shrink(ctx); err != nil {
+	if err := c.takeAway(ctx); err != nil {
 		return err
 	}
 	if err := c.password(ctx); err != nil {
@@ -71,12 +71,12 @@ func (d RethinkDB) Create(ctx context.Context, o RethinkOptions) error {
 		return err
 	}
 	for _, l := range layouts {
-		if err := d.deploy(ctx, manager, Rethink(l), d.whole); err != nil {
+		if _, err := d.put(ctx, manager, Rethink(l), d.whole); err != nil {
 			return err
 		}
 	}
 	last := layouts[len(layouts)-1]
-	return manager.RemoveFiles(ctx, RethinkName, []string{last.Password, last.TLS.CA, last.TLS.Cert, last.TLS.Key})
+	return manager.RemoveKept(ctx, RethinkName, []string{last.Password, last.TLS.CA, last.TLS.Cert, last.TLS.Key})
 }
 
 // creation is one create under way.
@@ -120,9 +120,9 @@ func joinerNumber(service string) int {
 	return n
 }
 
-// shrink takes away joiners that are too many, after every table has left
+// takeAway takes away joiners that are too many, after every table has left
 // them. It refuses where a table has its only replica there.
-func (c *creation) shrink(ctx context.Context) error {
+func (c *creation) takeAway(ctx context.Context) error {
 	going := map[string]bool{}
 	for _, s := range c.existing {
 		if joinerNumber(s.Spec.Name) > c.joiners {
@@ -152,7 +152,7 @@ func (c *creation) shrink(ctx context.Context) error {
 		return fmt.Errorf("-n %d would take away the only replica of %s: `skep rethink ha --apply %s` makes more",
 			c.joiners, strings.Join(stuck, ", "), c.Name)
 	}
-	if err := c.apply(ctx, v, moves); err != nil {
+	if err := c.place(ctx, v, moves); err != nil {
 		return err
 	}
 	for name := range going {
@@ -165,8 +165,8 @@ func (c *creation) shrink(ctx context.Context) error {
 	return nil
 }
 
-// apply moves replicas.
-func (d RethinkDB) apply(ctx context.Context, v rethinkView, moves []rethink.Move) error {
+// place moves replicas.
+func (d RethinkDB) place(ctx context.Context, v rethinkView, moves []rethink.Move) error {
 	if len(moves) == 0 {
 		return nil
 	}
@@ -186,7 +186,7 @@ func (d RethinkDB) apply(ctx context.Context, v rethinkView, moves []rethink.Mov
 func (c *creation) password(ctx context.Context) error {
 	c.secret = latest(c.secrets, rethinkPassword)
 	wanted := c.options.Password
-	kept, err := c.kept()
+	kept, err := c.readPassword()
 	if err != nil {
 		return err
 	}
@@ -206,7 +206,7 @@ func (c *creation) password(ctx context.Context) error {
 		return fmt.Errorf("a password is changed in the running cluster: %w", err)
 	}
 	defer session.Close()
-	if kept, err = c.kept(); err != nil || kept == wanted {
+	if kept, err = c.readPassword(); err != nil || kept == wanted {
 		return err // the session has shown that it is right
 	}
 	// Written down first: a password that nobody knows would lock all out.
@@ -223,7 +223,7 @@ func (c *creation) password(ctx context.Context) error {
 // remember keeps the password here and in the swarm.
 func (c *creation) remember(ctx context.Context, secret, password string) error {
 	c.secret = secret
-	return errors.Join(c.keep(password), c.manager.EnsureSecret(ctx, RethinkName, secret, []byte(password)))
+	return errors.Join(c.writePassword(password), c.keepSecret(ctx, secret, []byte(password)))
 }
 
 var version = regexp.MustCompile(`^(.*?)(?:-(\d+))?$`)
@@ -287,14 +287,14 @@ func (c *creation) layouts(ctx context.Context) ([]RethinkLayout, error) {
 	}
 	l.TLS = RethinkTLS{CA: next(configs, rethinkCA), Cert: next(c.secrets, rethinkCert), Key: next(c.secrets, rethinkKey)}
 	err = errors.Join(
-		c.manager.EnsureSecret(ctx, RethinkName, l.TLS.Cert, fresh.cert),
-		c.manager.EnsureSecret(ctx, RethinkName, l.TLS.Key, fresh.key),
+		c.keepSecret(ctx, l.TLS.Cert, fresh.cert),
+		c.keepSecret(ctx, l.TLS.Key, fresh.key),
 	)
 	if err != nil {
 		return nil, err
 	}
 	if has.CA == "" {
-		return []RethinkLayout{l}, c.manager.EnsureConfig(ctx, RethinkName, l.TLS.CA, fresh.authority)
+		return []RethinkLayout{l}, c.keepConfig(ctx, l.TLS.CA, fresh.authority)
 	}
 	old, err := c.manager.Config(ctx, has.CA)
 	if err != nil {
@@ -305,10 +305,20 @@ func (c *creation) layouts(ctx context.Context) ([]RethinkLayout, error) {
 	swapped := l
 	l.TLS.CA = next([]string{both.TLS.CA}, rethinkCA)
 	err = errors.Join(
-		c.manager.EnsureConfig(ctx, RethinkName, both.TLS.CA, bundle(old, fresh.authority)),
-		c.manager.EnsureConfig(ctx, RethinkName, l.TLS.CA, fresh.authority),
+		c.keepConfig(ctx, both.TLS.CA, bundle(old, fresh.authority)),
+		c.keepConfig(ctx, l.TLS.CA, fresh.authority),
 	)
 	return []RethinkLayout{both, swapped, l}, err
+}
+
+func (c *creation) keepSecret(ctx context.Context, name string, content []byte) error {
+	_, err := c.manager.KeepSecret(ctx, name, content, map[string]string{swarm.LabelStack: RethinkName})
+	return err
+}
+
+func (c *creation) keepConfig(ctx context.Context, name string, content []byte) error {
+	_, err := c.manager.KeepConfig(ctx, name, content, map[string]string{swarm.LabelStack: RethinkName})
+	return err
 }
 
 // rethinkNames are what servers are called on their network.
@@ -335,6 +345,3 @@ func (c *creation) wantsTLS(ctx context.Context, has RethinkTLS) (bool, error) {
 	}
 	return slices.ContainsFunc(members, func(n api.Node) bool { return n.Spec.Labels[swarm.LabelDriver] != localDriver }), nil
 }
-
-// localDriver makes machines that only this computer reaches.
-const localDriver = "docker"

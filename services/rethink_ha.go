@@ -10,9 +10,9 @@ import (
 	"skep/services/rethink"
 )
 
-// Placement is where the replicas of a table's shard are, and where they
+// ShardPlan is where the replicas of a table's shard are, and where they
 // should be.
-type Placement struct {
+type ShardPlan struct {
 	Table   string   `json:"table"`
 	Shard   int      `json:"shard"`
 	Now     []string `json:"now"`
@@ -23,7 +23,7 @@ type Placement struct {
 
 // HA plans the replicas of all tables, those of one database (DB) or one table
 // (DB.TABLE), so that no loss of a node or a region loses data; apply sets them.
-func (d RethinkDB) HA(ctx context.Context, of string, apply bool) ([]Placement, error) {
+func (d RethinkDB) HA(ctx context.Context, of string, apply bool) ([]ShardPlan, error) {
 	v, tables, err := d.choose(ctx, of)
 	if err != nil {
 		return nil, err
@@ -125,8 +125,8 @@ func (d RethinkDB) choose(ctx context.Context, of string) (rethinkView, []rethin
 	return v, tables, nil
 }
 
-func placements(tables []rethink.Table, moves []rethink.Move) []Placement {
-	all := []Placement{}
+func placements(tables []rethink.Table, moves []rethink.Move) []ShardPlan {
+	all := []ShardPlan{}
 	for _, t := range tables {
 		to := t.Shards
 		i := slices.IndexFunc(moves, func(m rethink.Move) bool { return m.ID == t.ID })
@@ -134,7 +134,7 @@ func placements(tables []rethink.Table, moves []rethink.Move) []Placement {
 			to = moves[i].To
 		}
 		for n, shard := range t.Shards {
-			all = append(all, Placement{
+			all = append(all, ShardPlan{
 				Table: t.FullName(), Shard: n + 1, Now: shard.Replicas, Planned: to[n].Replicas, Primary: to[n].Primary,
 				Changes: !slices.Equal(shard.Replicas, to[n].Replicas) || shard.Primary != to[n].Primary,
 			})

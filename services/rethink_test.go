@@ -46,14 +46,14 @@ func TestCheckPassword(t *testing.T) {
 
 func TestAPasswordIsKeptForItsOwnerAlone(t *testing.T) {
 	d := RethinkDB{PasswordFile: filepath.Join(t.TempDir(), "new", "dev.rethink")}
-	if kept, err := d.kept(); kept != "" || err != nil {
+	if kept, err := d.readPassword(); kept != "" || err != nil {
 		t.Errorf("before: %q, %v", kept, err)
 	}
 	for _, password := range []string{"one", "other"} {
-		if err := d.keep(password); err != nil {
+		if err := d.writePassword(password); err != nil {
 			t.Fatal(err)
 		}
-		if kept, err := d.kept(); kept != password || err != nil {
+		if kept, err := d.readPassword(); kept != password || err != nil {
 			t.Errorf("%q, %v", kept, err)
 		}
 	}

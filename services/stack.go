@@ -8,6 +8,7 @@ package services
 import (
 	"time"
 
+	"skep/compose"
 	"skep/swarm"
 
 	"github.com/docker/docker/api/types/mount"
@@ -30,6 +31,10 @@ type Stack struct {
 	Settle time.Duration
 	// Ready is asked of every running task at the end.
 	Ready []Probe
+	// Overlays are networks with options of their own, and Kept the secrets and
+	// configs that are made with the stack.
+	Overlays []compose.Network `json:",omitempty"`
+	Kept     []compose.Kept    `json:",omitempty"`
 }
 
 // Pin is a node label that so many nodes carry, for services that stay where

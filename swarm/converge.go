@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,6 +20,8 @@ const (
 	failuresAllowed = 3
 	// So long may a task find no node before that is taken for final.
 	placementPatience = 10 * time.Second
+	// So many lines of a task's log are kept, and so many go into an error.
+	wordsKept, wordsInLine = 20, 3
 )
 
 // Converge waits until every task that the service should have runs the spec
@@ -55,6 +58,8 @@ type TaskError struct {
 	Service, Node string
 	Reason        string
 	Words         string // the last lines that the task wrote
+	Container     string // of the task, on that node
+	RolledBack    bool   // the service is as it was before
 }
 
 func (e *TaskError) Error() string {
@@ -64,9 +69,18 @@ func (e *TaskError) Error() string {
 	}
 	text += e.Reason
 	if e.Words != "" {
-		text += "; it said: " + e.Words
+		text += "; it said: " + lastWords(e.Words)
+	}
+	if e.RolledBack {
+		text += "; the version before was put back"
 	}
 	return text
+}
+
+// lastWords are the last few lines in one.
+func lastWords(text string) string {
+	lines := strings.Split(text, "\n")
+	return strings.Join(lines[max(0, len(lines)-wordsInLine):], " | ")
 }
 
 // failed lists the tasks that had failed before.
@@ -77,11 +91,19 @@ func (e *Engine) failed(ctx context.Context, name string) (map[string]bool, erro
 	}
 	ids := map[string]bool{}
 	for _, t := range tasks {
-		if hasFailed(t) {
+		if hasFailed(t) || hasEnded(t) {
 			ids[t.ID] = true
 		}
 	}
 	return ids, nil
+}
+
+// hasEnded says whether a task ended by itself and well, which one that should
+// run for good does not: a program that drains exits so when the engine stops
+// it because its healthcheck fails.
+func hasEnded(t api.Task) bool {
+	always := t.Spec.RestartPolicy != nil && t.Spec.RestartPolicy.Condition == api.RestartPolicyConditionAny
+	return t.Status.State == api.TaskStateComplete && always
 }
 
 func hasFailed(t api.Task) bool {
@@ -104,8 +126,9 @@ type waiting struct {
 	change  Change
 	old     map[string]bool // tasks that failed before
 	settle  time.Duration
-	since   time.Time // converged since
-	pending time.Time // a task without a node since
+	since   time.Time  // converged since
+	pending time.Time  // a task without a node since
+	broken  *TaskError // why the swarm takes, or took, the update back
 }
 
 // look says what is missing, or fails for good with a TaskError.
@@ -121,24 +144,50 @@ func (w *waiting) look(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := w.failing(ctx, tasks); err != nil {
+	if err := w.failing(ctx, s, tasks); err != nil {
 		return "", err
 	}
 	if err := w.unplaced(tasks); err != nil {
 		return "", err
 	}
-	if u := s.UpdateStatus; u != nil && u.State != api.UpdateStateCompleted {
-		switch u.State {
-		case api.UpdateStateUpdating, api.UpdateStateRollbackStarted:
-			w.since = time.Time{}
-			return "the update is under way", nil
-		default:
-			if w.change != Updated {
-				break // the end of an earlier update
-			}
-			return "", &TaskError{Service: w.name, Reason: string(u.State) + ": " + u.Message}
-		}
+	if what, err := w.updating(s.UpdateStatus); what != "" || err != nil {
+		return what, err
 	}
+	return w.serving(ctx, s, tasks)
+}
+
+// updating says how far the swarm is with the update.
+func (w *waiting) updating(u *api.UpdateStatus) (string, error) {
+	if u == nil || u.State == api.UpdateStateCompleted {
+		return "", nil
+	}
+	switch u.State {
+	case api.UpdateStateUpdating, api.UpdateStateRollbackStarted:
+		w.since = time.Time{}
+		return "the update is under way", nil
+	case api.UpdateStateRollbackCompleted:
+		if w.change != Updated {
+			return "", nil // the end of an earlier update
+		}
+		if w.broken == nil {
+			w.broken = &TaskError{Service: w.name, Reason: u.Message}
+		}
+		w.broken.RolledBack = true
+		return "", nil
+	default:
+		if w.change != Updated {
+			return "", nil
+		}
+		if w.broken != nil {
+			w.broken.Reason = fmt.Sprintf("%s (%s: %s)", w.broken.Reason, u.State, u.Message)
+			return "", w.broken
+		}
+		return "", &TaskError{Service: w.name, Reason: string(u.State) + ": " + u.Message}
+	}
+}
+
+// serving says whether all tasks run what the service's spec is now.
+func (w *waiting) serving(ctx context.Context, s api.Service, tasks []api.Task) (string, error) {
 	running := 0
 	spec := s.Spec.TaskTemplate.ContainerSpec.Labels[LabelSpec]
 	for _, t := range tasks {
@@ -154,22 +203,33 @@ func (w *waiting) look(ctx context.Context) (string, error) {
 		w.since = time.Time{}
 		return fmt.Sprintf("%d of %d tasks run", running, want), nil
 	}
+	if w.broken != nil && w.broken.RolledBack {
+		return "", w.broken
+	}
 	if w.since.IsZero() {
 		w.since = time.Now()
 	}
-	if time.Since(w.since) < w.settle {
+	// An update that is completed has been watched by the swarm.
+	watched := w.change == Updated && s.UpdateStatus != nil && s.UpdateStatus.State == api.UpdateStateCompleted
+	if !watched && time.Since(w.since) < w.settle {
 		return "it has just come up", nil
 	}
 	return "", nil
 }
 
-// failing ends the waiting when new failures are too many.
-func (w *waiting) failing(ctx context.Context, tasks []api.Task) error {
+// RollsBack says whether the swarm takes back an update of the service that fails.
+func RollsBack(s api.ServiceSpec) bool {
+	return s.UpdateConfig != nil && s.UpdateConfig.FailureAction == api.UpdateFailureActionRollback
+}
+
+// failing ends the waiting when new failures are too many. Of an update that
+// the swarm takes back it keeps the first failure, while its log is there.
+func (w *waiting) failing(ctx context.Context, s api.Service, tasks []api.Task) error {
 	failures := map[string]int{} // by the place that the task is for
 	most := 0
 	var last api.Task
 	for _, t := range tasks {
-		if !hasFailed(t) || w.old[t.ID] {
+		if !hasFailed(t) && !hasEnded(t) || w.old[t.ID] {
 			continue
 		}
 		place := fmt.Sprint(t.Slot)
@@ -182,10 +242,30 @@ func (w *waiting) failing(ctx context.Context, tasks []api.Task) error {
 			last = t
 		}
 	}
-	if most < failuresAllowed {
+	takenBack := w.change == Updated && RollsBack(s.Spec) && s.UpdateStatus != nil && s.UpdateStatus.State != api.UpdateStateCompleted
+	if most < failuresAllowed && (!takenBack || most == 0) || takenBack && w.broken != nil {
 		return nil
 	}
-	return &TaskError{Service: w.name, Node: w.engine.hostname(ctx, last.NodeID), Reason: last.Status.Err, Words: w.engine.taskWords(ctx, last.ID)}
+	failure := w.engine.failure(ctx, w.name, last)
+	if takenBack {
+		w.broken = failure
+		return nil
+	}
+	return failure
+}
+
+// LastHealth is what a container's healthcheck wrote last, if it has one and
+// that failed.
+func (e *Engine) LastHealth(ctx context.Context, id string) string {
+	c, err := e.ContainerInspect(ctx, id)
+	if err != nil || c.State == nil || c.State.Health == nil || len(c.State.Health.Log) == 0 {
+		return ""
+	}
+	last := c.State.Health.Log[len(c.State.Health.Log)-1]
+	if last.ExitCode == 0 {
+		return ""
+	}
+	return fmt.Sprintf("exit code %d: %s", last.ExitCode, strings.TrimSpace(last.Output))
 }
 
 // unplaced ends the waiting when the scheduler finds no node for a task.
@@ -205,6 +285,18 @@ func (w *waiting) unplaced(tasks []api.Task) error {
 	return nil
 }
 
+// failure tells how a task ended.
+func (e *Engine) failure(ctx context.Context, service string, t api.Task) *TaskError {
+	f := &TaskError{Service: service, Node: e.hostname(ctx, t.NodeID), Reason: t.Status.Err, Words: e.taskWords(ctx, t.ID)}
+	if t.Status.ContainerStatus != nil {
+		f.Container = t.Status.ContainerStatus.ContainerID
+	}
+	if f.Reason == "" {
+		f.Reason = "it ended"
+	}
+	return f
+}
+
 func (e *Engine) hostname(ctx context.Context, id string) string {
 	n, _, err := e.NodeInspectWithRaw(ctx, id)
 	if err != nil {
@@ -213,16 +305,16 @@ func (e *Engine) hostname(ctx context.Context, id string) string {
 	return n.Description.Hostname
 }
 
-// taskWords are the last lines of a task's log, in one line.
+// taskWords are the last lines of a task's log.
 func (e *Engine) taskWords(ctx context.Context, id string) string {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	logs, err := e.TaskLogs(ctx, id, container.LogsOptions{ShowStdout: true, ShowStderr: true, Tail: "3"})
+	logs, err := e.TaskLogs(ctx, id, container.LogsOptions{ShowStdout: true, ShowStderr: true, Tail: strconv.Itoa(wordsKept)})
 	if err != nil {
 		return ""
 	}
 	defer func() { _ = logs.Close() }()
 	var out bytes.Buffer
 	_, _ = stdcopy.StdCopy(&out, &out, logs)
-	return strings.ReplaceAll(strings.TrimSpace(out.String()), "\n", " | ")
+	return strings.TrimSpace(out.String())
 }

@@ -59,7 +59,7 @@ func TestAFewFailuresAreWaitedOut(t *testing.T) {
 		tasks = append(tasks, task(id, api.TaskStateFailed, api.TaskStateShutdown, "task: non-zero exit (1)"))
 	}
 	tasks = append(tasks, task("e", api.TaskStateRejected, api.TaskStateShutdown, "No such image"), task("f", api.TaskStateRunning, api.TaskStateRunning, ""))
-	if err := w.failing(t.Context(), tasks); err != nil {
+	if err := w.failing(t.Context(), api.Service{}, tasks); err != nil {
 		t.Error(err)
 	}
 }
@@ -79,7 +79,7 @@ func TestTaskErrorIsOneSentence(t *testing.T) {
 	for want, e := range map[string]TaskError{
 		"service db0 does not come up: No such image":                                   {Service: "db0", Reason: "No such image"},
 		"service db0 does not come up: on dev-worker-1: exit 1":                         {Service: "db0", Node: "dev-worker-1", Reason: "exit 1"},
-		"service db0 does not come up: on dev-worker-1: exit 1; it said: no disk | bye": {Service: "db0", Node: "dev-worker-1", Reason: "exit 1", Words: "no disk | bye"},
+		"service db0 does not come up: on dev-worker-1: exit 1; it said: no disk | bye": {Service: "db0", Node: "dev-worker-1", Reason: "exit 1", Words: "no disk\nbye"},
 	} {
 		if got := e.Error(); got != want {
 			t.Errorf("%q, not %q", got, want)

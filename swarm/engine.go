@@ -75,3 +75,9 @@ func (e *Engine) HasIPVS(ctx context.Context) (bool, error) {
 	out, err := e.conn.Run(ctx, "{ [ -e /proc/net/ip_vs ] || modprobe ip_vs; } >/dev/null 2>&1 && [ -e /proc/net/ip_vs ] && echo yes || echo no", nil)
 	return strings.TrimSpace(out) == "yes", err
 }
+
+// IsEmpty says whether a folder of the node has nothing in it.
+func (e *Engine) IsEmpty(ctx context.Context, folder string) (bool, error) {
+	out, err := e.conn.Run(ctx, "s=; [ \"$(id -u)\" = 0 ] || s='sudo -n'; $s ls -A '"+folder+"' | head -n 1", nil)
+	return strings.TrimSpace(out) == "", err
+}

@@ -16,7 +16,7 @@ import (
 const (
 	// So long a connection to a task that died may go on, for what the task
 	// sent last is still under way.
-	lastWords = time.Second
+	parting = time.Second
 	// So long a dial waits for a service that has no running task.
 	taskPatience = 10 * time.Second
 	// After all tasks failed a dial waits so long for others to come.
@@ -262,7 +262,7 @@ func (f *Follower) dial(ctx context.Context, t *living, port int) (net.Conn, err
 	t.load.Add(1)
 	c := &followed{Conn: conn, task: t}
 	c.unfollow = context.AfterFunc(t.ctx, func() { //nolint:contextcheck // the end of the task, not of the caller
-		timer := time.NewTimer(lastWords)
+		timer := time.NewTimer(parting)
 		defer timer.Stop()
 		select {
 		case <-timer.C:

@@ -13,6 +13,7 @@ import (
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/client"
 	"github.com/docker/docker/pkg/jsonmessage"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -146,25 +147,42 @@ func (f fanout) close(err error) {
 	}
 }
 
-// Pin asks the image's registry for its digest and returns the reference with it.
-func (e *Engine) Pin(ctx context.Context, image string) (string, error) {
+// Pin asks the image's registry for its digest and returns the reference with
+// it, and the platforms that it is built for, as far as the registry tells.
+func (e *Engine) Pin(ctx context.Context, image string) (string, []ocispec.Platform, error) {
 	named, err := reference.ParseNormalizedNamed(image)
 	if err != nil {
-		return "", err
-	}
-	if _, ok := named.(reference.Digested); ok {
-		return named.String(), nil
+		return "", nil, err
 	}
 	found, err := e.DistributionInspect(ctx, image, "")
 	if err != nil {
 		if ctx.Err() != nil {
-			return "", context.Cause(ctx)
+			return "", nil, context.Cause(ctx)
 		}
-		return "", errors.New(brief(err))
+		return "", nil, errors.New(brief(err))
+	}
+	if _, ok := named.(reference.Digested); ok {
+		return named.String(), found.Platforms, nil
 	}
 	pinned, err := reference.WithDigest(reference.TagNameOnly(named), found.Descriptor.Digest)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	return pinned.String(), nil
+	return pinned.String(), found.Platforms, nil
+}
+
+// Architecture is one name for each: engines say x86_64 of a node and amd64 of
+// an image.
+func Architecture(name string) string {
+	switch name {
+	case "x86_64":
+		return "amd64"
+	case "aarch64":
+		return "arm64"
+	case "armv7l", "armv6l", "armhf":
+		return "arm"
+	case "i386", "i686":
+		return "386"
+	}
+	return name
 }

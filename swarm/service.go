@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -16,9 +17,9 @@ import (
 // Labels that skep sets on what it makes in a swarm.
 const (
 	LabelStack = "skep.stack" // the stack a service, network or volume belongs to
-	// LabelSpec holds a digest of what was asked for: on a service of all of it,
-	// on its containers of the task template alone, so that a change of scale
-	// restarts nothing.
+	// LabelSpec holds a digest of what was asked for: on a service of all of it
+	// but the scale, on its containers of the task template alone, so that a
+	// change of anything else restarts nothing.
 	LabelSpec = "skep.spec"
 	// Labels of nodes: what made the machine, and where it is.
 	LabelDriver = "skep.driver"
@@ -27,6 +28,12 @@ const (
 
 // EnsureNetwork makes an attachable overlay network unless it is there.
 func (e *Engine) EnsureNetwork(ctx context.Context, name string, labels map[string]string) error {
+	return e.EnsureOverlay(ctx, name, network.CreateOptions{Labels: labels})
+}
+
+// EnsureOverlay is EnsureNetwork with options, which an existing one keeps as
+// they are.
+func (e *Engine) EnsureOverlay(ctx context.Context, name string, o network.CreateOptions) error {
 	found, err := e.NetworkInspect(ctx, name, network.InspectOptions{})
 	if err == nil {
 		if found.Driver != "overlay" {
@@ -37,7 +44,8 @@ func (e *Engine) EnsureNetwork(ctx context.Context, name string, labels map[stri
 	if !errdefs.IsNotFound(err) {
 		return fmt.Errorf("look for network %s: %s", name, brief(err))
 	}
-	_, err = e.NetworkCreate(ctx, name, network.CreateOptions{Driver: "overlay", Attachable: true, Labels: labels})
+	o.Driver, o.Attachable = "overlay", true
+	_, err = e.NetworkCreate(ctx, name, o)
 	if err != nil && !strings.Contains(err.Error(), "already exists") {
 		return fmt.Errorf("make network %s: %s", name, brief(err))
 	}
@@ -71,7 +79,7 @@ func (e *Engine) Apply(ctx context.Context, spec api.ServiceSpec) (Change, error
 	if owner := found.Spec.Labels[LabelStack]; owner != spec.Labels[LabelStack] {
 		return "", fmt.Errorf("there is a service %s already, of stack %q", spec.Name, owner)
 	}
-	if found.Spec.Labels[LabelSpec] == spec.Labels[LabelSpec] && !paused(found) {
+	if found.Spec.Labels[LabelSpec] == spec.Labels[LabelSpec] && sameScale(found.Spec, spec) && !paused(found) {
 		return Unchanged, nil
 	}
 	// Without it a service that was forced to restart once would do so again.
@@ -80,6 +88,27 @@ func (e *Engine) Apply(ctx context.Context, spec api.ServiceSpec) (Change, error
 		return "", fmt.Errorf("update service %s: %s", spec.Name, brief(err))
 	}
 	return Updated, nil
+}
+
+// Rollback puts back the version before the last update, which has to be there,
+// and returns once it serves.
+func (e *Engine) Rollback(ctx context.Context, name string) error {
+	s, err := e.Service(ctx, name)
+	if err != nil {
+		return err
+	}
+	if s.PreviousSpec == nil {
+		return fmt.Errorf("service %s has no version before this one", name)
+	}
+	if _, err := e.ServiceUpdate(ctx, s.ID, s.Version, s.Spec, api.ServiceUpdateOptions{Rollback: "previous"}); err != nil {
+		return fmt.Errorf("roll service %s back: %s", name, brief(err))
+	}
+	err = e.Converge(ctx, name, Updated, 0)
+	var broken *TaskError
+	if errors.As(err, &broken) && broken.RolledBack {
+		return nil
+	}
+	return err
 }
 
 // paused says whether an update stopped half way; another one takes it on.
@@ -101,8 +130,37 @@ func stamp(spec api.ServiceSpec) api.ServiceSpec {
 	c := *spec.TaskTemplate.ContainerSpec
 	c.Labels = with(c.Labels, LabelSpec, digest(spec.TaskTemplate))
 	spec.TaskTemplate.ContainerSpec = &c
-	spec.Labels = with(spec.Labels, LabelSpec, digest(spec))
+	scaleless := spec
+	if spec.Mode.Replicated != nil {
+		scaleless.Mode = api.ServiceMode{Replicated: &api.ReplicatedService{}}
+	}
+	spec.Labels = with(spec.Labels, LabelSpec, digest(scaleless))
 	return spec
+}
+
+func sameScale(a, b api.ServiceSpec) bool {
+	if a.Mode.Replicated == nil || b.Mode.Replicated == nil || a.Mode.Replicated.Replicas == nil || b.Mode.Replicated.Replicas == nil {
+		return a.Mode.Replicated == nil && b.Mode.Replicated == nil
+	}
+	return *a.Mode.Replicated.Replicas == *b.Mode.Replicated.Replicas
+}
+
+// Scale changes the number of tasks of a replicated service and nothing else.
+func (e *Engine) Scale(ctx context.Context, name string, to int) (Change, error) {
+	s, err := e.Service(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	replicas := uint64(to) // #nosec G115 -- a number of tasks
+	spec := s.Spec
+	spec.Mode = api.ServiceMode{Replicated: &api.ReplicatedService{Replicas: &replicas}}
+	if sameScale(s.Spec, spec) {
+		return Unchanged, nil
+	}
+	if _, err := e.ServiceUpdate(ctx, s.ID, s.Version, spec, api.ServiceUpdateOptions{}); err != nil {
+		return "", fmt.Errorf("scale service %s: %s", name, brief(err))
+	}
+	return Updated, nil
 }
 
 func with(labels map[string]string, key, value string) map[string]string {

@@ -44,12 +44,10 @@ func TestStampOfTheSameIsTheSame(t *testing.T) {
 
 func TestStampTellsWhatChanged(t *testing.T) {
 	whole, task := digests(service())
-	three := uint64(3)
 	for name, test := range map[string]struct {
 		change   func(*api.ServiceSpec)
 		restarts bool // its containers
 	}{
-		"scale":         {func(s *api.ServiceSpec) { s.Mode.Replicated.Replicas = &three }, false},
 		"mode":          {func(s *api.ServiceSpec) { s.Mode = api.ServiceMode{Global: &api.GlobalService{}} }, false},
 		"port":          {func(s *api.ServiceSpec) { s.EndpointSpec.Ports = []api.PortConfig{{TargetPort: 80}} }, false},
 		"service label": {func(s *api.ServiceSpec) { s.Labels["a"] = "3" }, false},
@@ -67,6 +65,21 @@ func TestStampTellsWhatChanged(t *testing.T) {
 		if (c != task) != test.restarts {
 			t.Errorf("%s: containers change: %t, not %t", name, c != task, test.restarts)
 		}
+	}
+}
+
+// A service that was scaled is the same but for its scale, which Apply looks at
+// by itself.
+func TestScaleIsNoPartOfTheDigest(t *testing.T) {
+	three := uint64(3)
+	scaled := service(func(s *api.ServiceSpec) { s.Mode.Replicated.Replicas = &three })
+	whole, task := digests(service())
+	if w, c := digests(scaled); w != whole || c != task {
+		t.Error("the scale changed a digest")
+	}
+	global := service(func(s *api.ServiceSpec) { s.Mode = api.ServiceMode{Global: &api.GlobalService{}} })
+	if sameScale(service(), scaled) || sameScale(service(), global) || !sameScale(scaled, scaled) || !sameScale(global, global) {
+		t.Error("scales are told apart wrongly")
 	}
 }
 

@@ -129,19 +129,46 @@ func (e *Engine) wanted(ctx context.Context, s api.Service, counts func(api.Node
 	return n, nil
 }
 
-// placed says whether a node has the labels that a placement asks for, in the
-// one form that skep's own stacks use: node.labels.NAME==VALUE.
-func placed(p *api.Placement, n api.Node) bool {
-	if p == nil {
-		return true
-	}
-	for _, c := range p.Constraints {
-		label, value, ok := strings.Cut(strings.TrimPrefix(c, "node.labels."), "==")
-		if ok && n.Spec.Labels[label] != value {
+// placed says whether a node meets what a placement asks for.
+func placed(p *api.Placement, n api.Node) bool { return p == nil || Meets(p.Constraints, n) }
+
+// Meets says whether a node meets all of Docker's placement constraints, each
+// NAME==VALUE or NAME!=VALUE.
+func Meets(constraints []string, n api.Node) bool {
+	for _, c := range constraints {
+		name, value, equal := strings.Cut(c, "==")
+		if !equal {
+			name, value, _ = strings.Cut(c, "!=")
+		}
+		is := strings.EqualFold(property(strings.TrimSpace(name), n), strings.TrimSpace(value))
+		if is != equal {
 			return false
 		}
 	}
 	return true
+}
+
+// property is what a constraint's name means of a node.
+func property(name string, n api.Node) string {
+	if label, ok := strings.CutPrefix(name, "node.labels."); ok {
+		return n.Spec.Labels[label]
+	}
+	if label, ok := strings.CutPrefix(name, "engine.labels."); ok {
+		return n.Description.Engine.Labels[label]
+	}
+	switch name {
+	case "node.id":
+		return n.ID
+	case "node.hostname":
+		return n.Description.Hostname
+	case "node.role":
+		return string(n.Spec.Role)
+	case "node.platform.os":
+		return n.Description.Platform.OS
+	case "node.platform.arch":
+		return n.Description.Platform.Architecture
+	}
+	return ""
 }
 
 // Variable reads a number from the environment of an existing service.

@@ -45,6 +45,8 @@ type Conn struct {
 	stream   *stream
 	done     chan struct{} // closed when the connection is gone
 	tending  sync.WaitGroup
+	lend     sync.Once // of the key, to the machine
+	lent     error
 }
 
 // Connect opens the connection and checks the host key against the pinned one.

@@ -1,0 +1,313 @@
+package images
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"skep/usage"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+)
+
+const program = `package main
+
+import "fmt"
+
+var version = "none"
+
+func main() { fmt.Println("version", version) }
+`
+
+// source is a module with a program in a git repository, and what to build it with.
+func source(t *testing.T) (Options, *bytes.Buffer) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "greet")
+	write(t, dir, "go.mod", "module greet\n\ngo 1.26\n")
+	write(t, dir, "main.go", program)
+	write(t, dir, "public/index.html", "hello\n")
+	for _, args := range [][]string{{"init", "-q"}, {"add", "."}, {"-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "begin"}, {"tag", "v1.2"}} {
+		c := exec.CommandContext(t.Context(), "git", args...)
+		c.Dir = dir
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Fatalf("git %v: %v: %s", args, err, out)
+		}
+	}
+	log := &bytes.Buffer{}
+	return Options{Source: dir, Work: t.TempDir(), Cache: t.TempDir(), Log: slog.New(slog.NewTextHandler(log, nil))}, log
+}
+
+func write(t *testing.T, dir, file, content string) {
+	t.Helper()
+	path := filepath.Join(dir, file)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func builtOf(t *testing.T, o Options) Built {
+	t.Helper()
+	b, err := Build(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func digest(t *testing.T, b Built) string {
+	t.Helper()
+	d, err := b.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d.String()
+}
+
+// files are those of an image, with their headers and contents.
+func files(t *testing.T, image v1.Image) (map[string]*tar.Header, map[string]string) {
+	t.Helper()
+	r := mutate.Extract(image)
+	defer func() { _ = r.Close() }()
+	headers, contents := map[string]*tar.Header{}, map[string]string{}
+	for in := tar.NewReader(r); ; {
+		h, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			return headers, contents
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := strings.TrimSuffix(h.Name, "/")
+		headers[path], contents[path] = h, string(text)
+	}
+}
+
+func TestBuildMakesAnImageOfAProgram(t *testing.T) {
+	o, _ := source(t)
+	o.Env, o.Ports, o.Tree = []string{"GREETING=Hi"}, []string{"9090", "53/udp"}, "HEAD:public"
+	o.Files = []string{filepath.Join(o.Source, "go.mod") + ":/etc/greet/go.mod", filepath.Join(o.Source, "public")}
+	b := builtOf(t, o)
+	image := b.Images[0]
+	config, err := image.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := config.Config
+	_, tcp := c.ExposedPorts["9090/tcp"]
+	_, udp := c.ExposedPorts["53/udp"]
+	if !slices.Equal(c.Entrypoint, []string{"/greet"}) || c.User != "65532:65532" || !tcp || !udp || !slices.Contains(c.Env, "GREETING=Hi") || b.Version != "v1.2" {
+		t.Errorf("version %q, %+v", b.Version, c)
+	}
+	headers, contents := files(t, image)
+	for path, want := range map[string]string{"index.html": "hello\n", "public/index.html": "hello\n", "etc/greet/go.mod": "module greet\n\ngo 1.26\n", "etc/passwd": passwd} {
+		if contents[path] != want {
+			t.Errorf("%s is %q", path, contents[path])
+		}
+	}
+	if !strings.Contains(contents["etc/ssl/certs/ca-certificates.crt"], "BEGIN CERTIFICATE") {
+		t.Error("no certificates")
+	}
+	if h := headers["appdata"]; h == nil || h.Uid != userID {
+		t.Errorf("appdata is %+v", h)
+	}
+	for path, h := range headers {
+		if h.ModTime.Unix() != 0 || path == ".git" {
+			t.Errorf("%s has time %s", path, h.ModTime)
+		}
+	}
+	// It runs, and knows its version.
+	file := filepath.Join(t.TempDir(), "greet")
+	if err := os.WriteFile(file, []byte(contents["greet"]), 0o700); err != nil { // #nosec G306 -- a program
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), file).CombinedOutput(); err != nil || string(out) != "version v1.2\n" {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+func TestTheSameSourceMakesTheSameDigest(t *testing.T) {
+	o, _ := source(t)
+	o.Tree = "HEAD:public"
+	first := builtOf(t, o)
+	again := o
+	again.Work, again.Cache = t.TempDir(), t.TempDir() // nothing of the first is there
+	if a, b := digest(t, first), digest(t, builtOf(t, again)); a != b {
+		t.Errorf("%s, then %s", a, b)
+	}
+	// In another folder, too: the paths of this computer are none of its business.
+	moved := filepath.Join(t.TempDir(), "greet")
+	if err := os.CopyFS(moved, os.DirFS(o.Source)); err != nil {
+		t.Fatal(err)
+	}
+	again.Source = moved
+	if a, b := digest(t, first), digest(t, builtOf(t, again)); a != b {
+		t.Errorf("%s, and elsewhere %s", a, b)
+	}
+	write(t, moved, "main.go", strings.ReplaceAll(program, "version", "release"))
+	if a, b := digest(t, first), digest(t, builtOf(t, again)); a == b {
+		t.Error("another source has the same digest")
+	}
+}
+
+func TestBuildLeavesTheSourceAlone(t *testing.T) {
+	o, log := source(t)
+	ugly := strings.ReplaceAll(program, "func main()", "func   main()")
+	write(t, o.Source, "main.go", strings.ReplaceAll(ugly, `"version", version`, `"%d", version`))
+	builtOf(t, o)
+	if text := log.String(); !strings.Contains(text, "main.go is not formatted") || !strings.Contains(text, "possible Printf formatting directive") {
+		t.Errorf("gofmt and vet found %s", text)
+	}
+	c := exec.CommandContext(t.Context(), "git", "status", "--porcelain")
+	c.Dir = o.Source
+	if out, err := c.Output(); err != nil || string(out) != " M main.go\n" {
+		t.Errorf("%v: %s", err, out)
+	}
+	o.Format = true
+	builtOf(t, o)
+	if text, err := os.ReadFile(filepath.Join(o.Source, "main.go")); err != nil || strings.Contains(string(text), "func   main") {
+		t.Errorf("not formatted: %v", err)
+	}
+}
+
+func TestBuildRefusesWhatItCannotBuild(t *testing.T) {
+	o, _ := source(t)
+	for what, change := range map[string]func(*Options){
+		"a variable":  func(o *Options) { o.Env = []string{"GREETING"} },
+		"a port":      func(o *Options) { o.Ports = []string{"0"} },
+		"a protocol":  func(o *Options) { o.Ports = []string{"80/sctp"} },
+		"a platform":  func(o *Options) { o.Platforms = []string{"amd64"} },
+		"a system":    func(o *Options) { o.Platforms = []string{"windows/amd64"} },
+		"a no-file":   func(o *Options) { o.Files = []string{":/x"} },
+		"no platform": func(o *Options) { o.Platforms = []string{""} },
+	} {
+		wrong := o
+		change(&wrong)
+		_, err := Build(t.Context(), wrong)
+		var misuse usage.Error
+		if !errors.As(err, &misuse) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	for what, change := range map[string]func(*Options){
+		"is not there":        func(o *Options) { o.Source = filepath.Join(o.Source, "nowhere") },
+		"has no Go program":   func(o *Options) { o.Source = filepath.Join(o.Source, "public") },
+		"is package greeting": func(o *Options) { write(t, o.Source, "lib/lib.go", "package greeting\n"); o.Source += "/lib" },
+		"git has no tree":     func(o *Options) { o.Tree = "HEAD:nowhere" },
+		"no such file":        func(o *Options) { o.Files = []string{"/nowhere"} },
+		"does not compile": func(o *Options) {
+			write(t, o.Source, "bad/main.go", "package main\nfunc main() { x }\n")
+			o.Source += "/bad"
+		},
+	} {
+		wrong := o
+		change(&wrong)
+		if _, err := Build(t.Context(), wrong); err == nil || !strings.Contains(strings.ReplaceAll(err.Error(), "cannot find", "is not there"), what) && what != "is not there" {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+func TestPushToARegistry(t *testing.T) {
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	defer server.Close()
+	host := strings.TrimPrefix(server.URL, "http://")
+	o, _ := source(t)
+	o.Platforms = []string{"linux/amd64", "linux/arm64"}
+	b := builtOf(t, o)
+	var sent, all int64
+	pushed, err := Push(t.Context(), host+"/greet:1", b, func(s, a int64) { sent, all = s, a })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pushed != host+"/greet@"+digest(t, b) || sent == 0 || sent != all {
+		t.Errorf("%s, %d of %d bytes", pushed, sent, all)
+	}
+	for _, arch := range []string{"amd64", "arm64"} {
+		ref, err := name.ParseReference(host + "/greet:1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		image, err := remote.Image(ref, remote.WithPlatform(v1.Platform{OS: "linux", Architecture: arch}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if config, err := image.ConfigFile(); err != nil || config.Architecture != arch {
+			t.Errorf("%s: %v, %+v", arch, err, config)
+		}
+	}
+	// What was pushed is a base for another.
+	o.Base, o.Platforms = host+"/greet:1", []string{"linux/arm64"}
+	if headers, _ := files(t, builtOf(t, o).Images[0]); headers["etc/passwd"] == nil {
+		t.Error("the base is not in it")
+	}
+	o.Base = host + "/nowhere:1"
+	if _, err := Build(t.Context(), o); err == nil {
+		t.Error("a base that is nowhere")
+	}
+	server.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Push(ctx, host+"/greet:1", b, func(int64, int64) {}); err == nil {
+		t.Error("pushed to nowhere")
+	}
+}
+
+func TestCheckName(t *testing.T) {
+	for image, ok := range map[string]bool{
+		"hello": true, "hello:0.1": true, "registry.example.com:5000/team/hello:0.1": true,
+		"": false, "Hello": false, "hello:": false, "hello:a b": false, "hello@sha256:" + strings.Repeat("a", 64): false,
+	} {
+		if err := CheckName(image); (err == nil) != ok {
+			t.Errorf("%q: %v", image, err)
+		}
+	}
+}
+
+// The probe is compiled as it is for an image, and asks a real server.
+func TestTheProbeTellsWhetherAServerServes(t *testing.T) {
+	o, _ := source(t)
+	probe, err := o.probe(t.Context(), v1.Platform{OS: "linux", Architecture: runtime.GOARCH})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(probe, 0o700); err != nil { // #nosec G302 -- a program
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/healthz" || r.Host == "" {
+			http.Error(w, "not here", http.StatusNotFound)
+		}
+	}))
+	defer server.Close()
+	for url, ok := range map[string]bool{
+		server.URL + "/healthz": true, server.URL + "/": false, server.URL: false, "https://127.0.0.1/": false, "http://127.0.0.1:1/healthz": false, "": false,
+	} {
+		if out, err := exec.CommandContext(t.Context(), probe, url).CombinedOutput(); (err == nil) != ok || ok == (len(out) > 0) {
+			t.Errorf("%q: %v: %s", url, err, out)
+		}
+	}
+}
