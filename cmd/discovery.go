@@ -16,7 +16,8 @@ import (
 )
 
 func (s *skep) discoveryCommand() *cobra.Command {
-	return group("discovery", "A service by which the nodes of a new cluster find each other", s.discoveryServe(), s.discoveryAnnounce())
+	own := []*cobra.Command{s.discoveryServe(), s.discoveryAnnounce(), s.discoveryDNS()}
+	return group("discovery", "A service by which the nodes of a new cluster find each other", append(own, s.discoveryStack()...)...)
 }
 
 // records is a log for machines, a JSON object a line.
@@ -113,5 +114,34 @@ skep ends with the command's exit code, and passes SIGTERM on to it.`,
 	f.DurationVar(&a.TTL, "ttl", time.Minute, "how long the address stays when skep is killed")
 	f.StringVar(&a.Join, "join-format", "", "arguments for each peer, with {{.Host}}, {{.Port}} and {{.Addr}}")
 	f.StringVar(&a.Port, "peer-port", "", "port where peers answer (default that of their address)")
+	return c
+}
+
+func (s *skep) discoveryDNS() *cobra.Command {
+	d := discovery.DNS{Lookup: discovery.Lookup}
+	var records []string
+	c := &cobra.Command{
+		Use: "dns --srv NAME=HOST:PORT [flags]", Short: "Serve SRV records of hosts that are found by their addresses alone",
+		Long: `Serve DNS with SRV records: one for each address that the host resolves to, at
+that moment, with the port. All other questions fail, so that a resolver asks
+its next server. /healthz tells over HTTP that it works.`,
+		Example: "  skep discovery dns --srv _rqlite-svc._tcp.rqlite=tasks.rqlite:4002",
+		Args:    takes(0, 0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			for _, text := range records {
+				r, err := discovery.ParseSRV(text)
+				if err != nil {
+					return err
+				}
+				d.Records = append(d.Records, r)
+			}
+			d.Log = s.records()
+			return d.Run(c.Context())
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&d.Addr, "addr", ":53", "address to listen on, by UDP and TCP")
+	f.StringVar(&d.Health, "health", "localhost:8053", "address of /healthz")
+	f.StringArrayVar(&records, "srv", nil, "record")
 	return c
 }

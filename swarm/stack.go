@@ -130,7 +130,7 @@ func (e *Engine) wanted(ctx context.Context, s api.Service, counts func(api.Node
 }
 
 // placed says whether a node has the labels that a placement asks for, in the
-// one form that skep's own stacks use: node.labels.NAME==VALUE.
+// two forms that skep's own stacks use: node.labels.NAME==VALUE, and != for it.
 func placed(p *api.Placement, n api.Node) bool {
 	if p == nil {
 		return true
@@ -138,6 +138,10 @@ func placed(p *api.Placement, n api.Node) bool {
 	for _, c := range p.Constraints {
 		label, value, ok := strings.Cut(strings.TrimPrefix(c, "node.labels."), "==")
 		if ok && n.Spec.Labels[label] != value {
+			return false
+		}
+		label, value, ok = strings.Cut(strings.TrimPrefix(c, "node.labels."), "!=")
+		if ok && n.Spec.Labels[label] == value {
 			return false
 		}
 	}
