@@ -147,6 +147,15 @@ func TestRqliteInAllWays(t *testing.T) {
 			}
 		}
 	})
+	t.Run("those that keep the keys", func(t *testing.T) {
+		u := &user{t: t, home: u.home}
+		for keeper, servers := range map[string]int{"etcd": 3, "consul": 1, "discovery": 1} {
+			u.whole(keeper, env, servers)
+			if r := u.must(keeper, "create", env); strings.Contains(r.errs, "created") || strings.Contains(r.errs, "updated") {
+				t.Errorf("create again did something: %s", r.errs)
+			}
+		}
+	})
 	t.Run("backed up, restored and shrunk", func(t *testing.T) {
 		shrunk(t, clustered{&user{t: t, home: u.home}, env, "xdns"})
 	})

@@ -90,7 +90,10 @@ func (x Executor) CreateRqlite(ctx context.Context, o RqliteOptions) error {
 	if err := x.shrinkRqlite(ctx, manager, c); err != nil {
 		return err
 	}
-	return x.Deploy(ctx, Rqlite(c))
+	if err := x.Deploy(ctx, Rqlite(c)); err != nil {
+		return err
+	}
+	return x.pruneRqlite(ctx, manager, c)
 }
 
 // rqliteCluster is what the options and the cluster that is there make.
@@ -114,6 +117,11 @@ func (x Executor) rqliteCluster(ctx context.Context, manager *swarm.Engine, o Rq
 		if takesTasks(n) {
 			able++
 		}
+	}
+	// A voter whose node was removed is to have another in its place: an even
+	// number would be no better than one less.
+	if c.Voters > 0 && c.Voters%2 == 0 && c.Voters < able {
+		c.Voters++
 	}
 	c.Voters = cmp.Or(o.Voters, c.Voters, voters(able))
 	if c.Voters > able && o.Voters > 0 {
