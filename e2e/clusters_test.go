@@ -159,6 +159,14 @@ func TestRqliteInAllWays(t *testing.T) {
 	t.Run("backed up, restored and shrunk", func(t *testing.T) {
 		shrunk(t, clustered{&user{t: t, home: u.home}, env, "xdns"})
 	})
+	t.Run("removed and created again, with its data", func(t *testing.T) {
+		c := clustered{&user{t: t, home: u.home}, env, "xetcd"}
+		c.u.must("rqlite", "rm", "--name", c.name, env)
+		c.u.must("rqlite", "create", "--name", c.name, "--discovery", "etcd", env)
+		for _, server := range c.whole(three...).Servers {
+			c.wantRows(server, 3)
+		}
+	})
 	t.Run("shrunk with a service each", func(t *testing.T) {
 		c := clustered{&user{t: t, home: u.home}, env, "xbootstrap"}
 		c.u.must("rqlite", "create", "--name", c.name, "-n", "1", env)

@@ -244,7 +244,28 @@ func (x Executor) rqliteKey(ctx context.Context, manager *swarm.Engine, c *Rqlit
 		c.Key = id
 		return err
 	case c.Mode == RqliteEtcd || c.Mode == RqliteConsul:
-		c.Key = c.service() + "-" + strings.ToLower(rand.Text()[:8])
+		return x.keptKey(ctx, manager, c)
+	}
+	return nil
+}
+
+// keptKey takes the key that the nodes' labels keep while there is data of the
+// cluster, though its services are gone: beside servers that know each other
+// from before, one that is empty would find no leader under another key, and
+// begin a cluster of its own. Where there is none it makes one.
+func (x Executor) keptKey(ctx context.Context, manager *swarm.Engine, c *RqliteCluster) error {
+	members, err := manager.Members(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range members {
+		c.Key = cmp.Or(c.Key, n.Spec.Labels[c.keyLabel()])
+	}
+	c.Key = cmp.Or(c.Key, c.service()+"-"+strings.ToLower(rand.Text()[:8]))
+	for _, n := range members {
+		if err := manager.Label(ctx, n.ID, map[string]string{c.keyLabel(): c.Key}); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -52,13 +52,15 @@ func (x Executor) RemoveRqlite(ctx context.Context, name string, volumes bool) e
 		return err
 	}
 	for _, n := range members {
-		for _, mode := range []RqliteMode{RqliteDNS, RqliteBootstrap} {
+		for _, mode := range RqliteModes() {
 			c.Mode = mode
-			if n.Spec.Labels[c.label()] == "" {
-				continue
-			}
-			if err := manager.Unlabel(ctx, n.ID, c.label()); err != nil {
-				return err
+			for _, label := range []string{c.label(), c.keyLabel()} {
+				if n.Spec.Labels[label] == "" {
+					continue
+				}
+				if err := manager.Unlabel(ctx, n.ID, label); err != nil {
+					return err
+				}
 			}
 		}
 	}
