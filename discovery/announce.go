@@ -170,6 +170,10 @@ func (a Announcement) peers(ctx context.Context) ([]Address, error) {
 	defer tick.Stop()
 	for waits := false; ; waits = true {
 		answer, err := a.Client.List(ctx)
+		var told *StatusError
+		if errors.As(err, &told) && told.Code == http.StatusNotFound {
+			return nil, err
+		}
 		if err == nil {
 			peers := a.answering(ctx, answer.Nodes)
 			if len(peers) > 0 || len(answer.Nodes) == 0 || answer.Nodes[0] == a.Addr {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -188,5 +189,20 @@ func TestExitCodesAreAsAShellTellsThem(t *testing.T) {
 	}
 	if os.Getenv(PeersVariable) != "" {
 		t.Error("the variable leaks")
+	}
+}
+
+func TestAnIdThatGoesIsNotWaitedFor(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			w.WriteHeader(http.StatusNotFound)
+		}
+		_, _ = w.Write([]byte(`{"disco_id":"x","nodes":[]}`))
+	}))
+	defer server.Close()
+	c := &cluster{t, Client{URL: server.URL, ID: "x", HTTP: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}}
+	var out log
+	if err := c.announcement("127.0.0.1:1", "echo run", &out).Run(t.Context()); err == nil || out.String() != "" {
+		t.Errorf("%v, %q", err, out.String())
 	}
 }
