@@ -12,7 +12,7 @@ GOLANGCI_VERSION := v2.13.2
 GOLANGCI = .tools/golangci-lint-$(GOLANGCI_VERSION)-$(shell go env GOVERSION)/golangci-lint
 
 # Programs of the tests, which ./... leaves out.
-TESTDATA := ./testdata/hello ./testdata/rethinkdb
+TESTDATA := ./testdata/crate ./testdata/hello ./testdata/rethinkdb
 # One without a first line, which SC2148 wants, is sourced or embedded.
 SCRIPTS = .ci/run $(shell find . -name .tools -prune -o -name '*.sh' -print)
 
@@ -54,7 +54,8 @@ fmt: ## format the Go code and tidy the module
 	go mod tidy
 	gofmt -w .
 
-demo: node-image images ## an environment from nothing: nodes, databases, an app, tunnels
+demo: node-image ## an environment from nothing: nodes, databases, an app, tunnels
+	@testdata/images.sh base rqlite rethinkdb hello >/dev/null
 	@scripts/demo.sh
 
 demo-rm: setup build ## remove what the demo made, and see that nothing is left
@@ -66,5 +67,5 @@ setup: ## install missing packages, start the engine
 node-image: setup build ## make the image of the local nodes
 	@providers/docker/node/debian.sh skep-node:$$(bin/skep version)
 
-images: setup ## make the images that tests and demo deploy
+images: setup ## make the images that tests deploy
 	@testdata/images.sh >/dev/null

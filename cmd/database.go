@@ -16,7 +16,7 @@ import (
 // database is what the commands of a database need to know of it.
 type database struct {
 	name, title string
-	image       string         // unless another is named
+	image       string         // unless another is named; "" where it is skep's own
 	services    *regexp.Regexp // names of its services
 	page        string         // service whose page `open` opens
 	port        int
@@ -26,16 +26,8 @@ type database struct {
 	forget func(ctx context.Context, e *nodes.Environment) error
 	// stack is the database as it is to be on this environment.
 	stack func(ctx context.Context, x services.Executor, image string) (services.Stack, error)
-}
-
-func (s *skep) rqliteCommand() *cobra.Command {
-	d := database{
-		name: "rqlite", title: "rqlite", image: services.RqliteImage, services: regexp.MustCompile(`^rqlite$`), page: "rqlite", port: services.RqlitePort, alive: "/readyz",
-		stack: func(ctx context.Context, x services.Executor, image string) (services.Stack, error) {
-			return x.Rqlite(ctx, image)
-		},
-	}
-	return group(d.name, "rqlite: a server each on 1, 3 or 5 nodes", s.databaseCreate(d), s.databaseOpen(d), s.databaseStatus(d), s.databaseRemove(d))
+	// status is asked instead of alive where the servers can tell more.
+	status func(ctx context.Context, x services.Executor, env string) (services.Status, error)
 }
 
 func (s *skep) databaseCreate(d database) *cobra.Command {
@@ -44,7 +36,7 @@ func (s *skep) databaseCreate(d database) *cobra.Command {
 		Use: "create [flags] ENV", Short: "Create the " + d.title + " cluster, or bring it to what it should be",
 		Long: "Create the " + d.title + ` cluster on an environment. Run again it puts right what is not
 as it should be, and leaves what is. Data is never touched.`,
-		Example: fmt.Sprintf("  skep %s create dev\n  skep %s create --image %s dev", d.name, d.name, d.image),
+		Example: fmt.Sprintf("  skep %s create dev", d.name),
 		Args:    takes(1, 1), ValidArgsFunction: s.completeEnv,
 		RunE: func(c *cobra.Command, args []string) error {
 			e, err := s.environment(args[0])
@@ -64,7 +56,10 @@ as it should be, and leaves what is. Data is never touched.`,
 			return nil
 		},
 	}
-	c.Flags().StringVar(&image, "image", d.image, "image of the server")
+	if d.image != "" {
+		c.Example += fmt.Sprintf("\n  skep %s create --image %s dev", d.name, d.image)
+		c.Flags().StringVar(&image, "image", d.image, "image of the server")
+	}
 	return c
 }
 
@@ -116,7 +111,13 @@ func (s *skep) databaseStatus(d database) *cobra.Command {
 			}
 			defer e.Close()
 			x := s.executor(e)
-			status, err := x.Status(c.Context(), e.Name, d.name, d.port, d.alive)
+			ask := d.status
+			if ask == nil {
+				ask = func(ctx context.Context, x services.Executor, env string) (services.Status, error) {
+					return x.Status(ctx, env, d.name, d.port, d.alive)
+				}
+			}
+			status, err := ask(c.Context(), x, e.Name)
 			if err != nil {
 				return err
 			}
@@ -124,6 +125,9 @@ func (s *skep) databaseStatus(d database) *cobra.Command {
 				row(w, "SERVER", "NODE", "ADDRESS", "READY")
 				for _, server := range status.Servers {
 					row(w, server.Name, server.Node, server.Address, server.Ready)
+				}
+				if status.Health != "" {
+					row(w, "tables", "", "", status.Health)
 				}
 			})
 			if err == nil && !status.Ready {

@@ -82,11 +82,13 @@ func (r rqlite) wantValue(query, want string) {
 // status is what `… status --json` prints.
 type status struct {
 	Env, Stack string
-	Servers    []struct {
-		Name, Node, Address string
-		Ready               bool
-	}
-	Ready bool
+	Servers    []server
+	Ready      bool
+}
+
+type server struct {
+	Name, Node, Address, Role string
+	Ready                     bool
 }
 
 func (u *user) status(stack, env string) (status, int) {

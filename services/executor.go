@@ -71,6 +71,12 @@ func (x Executor) put(ctx context.Context, manager *swarm.Engine, stack Stack, w
 	if err := checkKept(ctx, manager, stack); err != nil {
 		return nil, err
 	}
+	if err := x.raise(ctx, stack); err != nil {
+		return nil, err
+	}
+	if err := x.shipSelf(ctx, manager, &stack); err != nil {
+		return nil, err
+	}
 	images, err := x.ship(ctx, manager, stack)
 	if err != nil {
 		return nil, err
@@ -195,7 +201,7 @@ func (x Executor) pin(ctx context.Context, manager *swarm.Engine, pin Pin) error
 	}
 	carry := 0
 	for _, n := range members {
-		if n.Spec.Labels[pin.Label] != "" {
+		if n.Spec.Labels[pin.Label] == pin.value() {
 			carry++
 		}
 	}
@@ -206,7 +212,7 @@ func (x Executor) pin(ctx context.Context, manager *swarm.Engine, pin Pin) error
 		if n.Spec.Labels[pin.Label] != "" || !takesTasks(n) || pin.Managers && n.Spec.Role != api.NodeRoleManager {
 			continue
 		}
-		if err := manager.Label(ctx, n.ID, map[string]string{pin.Label: "true"}); err != nil {
+		if err := manager.Label(ctx, n.ID, map[string]string{pin.Label: pin.value()}); err != nil {
 			return err
 		}
 		carry++

@@ -49,7 +49,7 @@ func (x Executor) ask(ctx context.Context, manager *swarm.Engine, p Probe) error
 	if err != nil {
 		return err
 	}
-	if len(tasks) == 0 {
+	if len(tasks) == 0 && !p.None {
 		return fmt.Errorf("service %s has no running task", p.Service)
 	}
 	g, ctx := errgroup.WithContext(ctx)
@@ -74,8 +74,30 @@ func (x Executor) askTask(ctx context.Context, t swarm.Task, p Probe) error {
 // request puts one HTTP request to one task, over SSH to its node. The answer's
 // body has to be read within the probe's time.
 func (x Executor) request(ctx context.Context, t swarm.Task, port int, method, path string, body io.Reader) (*http.Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	response, err := x.stream(ctx, t, port, method, path, body)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	response.Body = cancelling{response.Body, cancel}
+	return response, nil
+}
+
+// cancelling ends a request's context with its body.
+type cancelling struct {
+	io.ReadCloser
+	cancel func()
+}
+
+func (c cancelling) Close() error {
+	defer c.cancel()
+	return c.ReadCloser.Close()
+}
+
+// stream is request without a limit of time but that of ctx.
+func (x Executor) stream(ctx context.Context, t swarm.Task, port int, method, path string, body io.Reader) (*http.Response, error) {
 	client := &http.Client{
-		Timeout: probeTimeout,
 		Transport: &http.Transport{
 			DisableKeepAlives: true,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

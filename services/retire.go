@@ -2,11 +2,7 @@ package services
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"net/http"
-	"slices"
 	"strings"
 
 	"skep/swarm"
@@ -20,48 +16,42 @@ func (x Executor) Retire(ctx context.Context, node string) error {
 	if err != nil {
 		return err
 	}
-	existing, err := manager.StackServices(ctx, rqliteName)
-	if err != nil || len(existing) == 0 {
-		return err
-	}
-	tasks, err := manager.Running(ctx, rqliteName)
+	stacks, err := manager.Stacks(ctx)
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(tasks, func(t swarm.Task) bool { return t.Node == node }) {
-		return nil
-	}
-	var errs []error
-	for _, t := range tasks {
-		if t.Node == node {
+	for _, stack := range stacks {
+		name, named := strings.CutPrefix(stack, rqliteName+" ")
+		if stack == rqliteName {
+			name, named = "", true
+		}
+		if !named {
 			continue
 		}
-		err := x.removeMember(ctx, t, rqliteHost+node)
-		if err == nil {
-			x.Log.Info("taken out of "+rqliteName, "node", node)
-			return nil
+		if err := x.retireRqlite(ctx, manager, name, node); err != nil {
+			return fmt.Errorf("take %s out of %s: %w", node, stack, err)
 		}
-		errs = append(errs, err)
 	}
-	if len(errs) == 0 {
-		return nil // it was the only one
-	}
-	return fmt.Errorf("take %s out of %s: %w", node, rqliteName, errors.Join(errs...))
+	return nil
 }
 
-// removeMember asks any server, which passes it on to the leader.
-func (x Executor) removeMember(ctx context.Context, t swarm.Task, id string) error {
-	body, err := json.Marshal(map[string]string{"id": id})
+func (x Executor) retireRqlite(ctx context.Context, manager *swarm.Engine, name, node string) error {
+	c, err := x.existingRqlite(ctx, manager, name)
 	if err != nil {
 		return err
 	}
-	response, err := x.request(ctx, t, RqlitePort, http.MethodDelete, "/remove", strings.NewReader(string(body)))
+	tasks, err := x.rqliteTasks(ctx, manager, c)
 	if err != nil {
 		return err
 	}
-	_ = response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return errors.New(response.Status)
+	for _, t := range tasks {
+		if t.Node != node {
+			continue
+		}
+		if err := x.leaveRqlite(ctx, manager, c, t.Service, node); err != nil {
+			return err
+		}
+		x.Log.Info("taken out of "+c.stack(), "node", node)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@
 package services
 
 import (
+	"cmp"
 	"time"
 
 	"skep/compose"
@@ -21,6 +22,7 @@ type Stack struct {
 	Name     string
 	Networks []string
 	Pins     []Pin
+	Sysctls  []Sysctl `json:",omitempty"`
 	// Services are created or updated in this order, each after the one before
 	// has converged. Their images are references, not yet resolved.
 	Services []api.ServiceSpec
@@ -43,11 +45,16 @@ type Pin struct {
 	Label    string
 	Nodes    int
 	Managers bool // on managers' nodes only
+	// Value is that of the label, "" for "true". Pins of one label and several
+	// values are on a node each.
+	Value string `json:",omitempty"`
 }
+
+func (p Pin) value() string { return cmp.Or(p.Value, "true") }
 
 // constraint places a service on the nodes that carry the label.
 func (p Pin) constraint() *api.Placement {
-	return &api.Placement{Constraints: []string{"node.labels." + p.Label + "==true"}}
+	return &api.Placement{Constraints: []string{"node.labels." + p.Label + "==" + p.value()}}
 }
 
 // Probe is an HTTP question that every task of a service answers with 200 once
@@ -56,6 +63,13 @@ type Probe struct {
 	Service string
 	Port    int
 	Path    string
+	None    bool `json:",omitempty"` // there need not be any task
+}
+
+// add appends a service and what is asked of it.
+func (s *Stack) add(service api.ServiceSpec, ready Probe) {
+	ready.Service = service.Name
+	s.Services, s.Ready = append(s.Services, service), append(s.Ready, ready)
 }
 
 // database is the form of all services of databases: found by DNS under their

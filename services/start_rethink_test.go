@@ -151,7 +151,11 @@ func TestRethinkStartsAnewWhereItIsApart(t *testing.T) {
 			t.Parallel()
 			w := newRethinkWorld(t)
 			// The server lives for a while, and says so when it is ended.
-			w.write("bin/rethinkdb", "#!/bin/bash\ntrap 'echo ended; exit 0' TERM\nfor n in {1..20}; do read -r -t 0.1 -u 9 _ 9<> <(:); done\nexit 0\n")
+			life := 15 // tenths of a second
+			if test.ends {
+				life = 300
+			}
+			w.write("bin/rethinkdb", "#!/bin/bash\ntrap 'echo ended; exit 0' TERM\nfor ((n = 0; n < "+fmt.Sprint(life)+"; n++)); do read -r -t 0.1 -u 9 _ 9<> <(:); done\nexit 0\n")
 			w.resolves("tasks.db0", me)
 			if len(test.peers) > 0 {
 				w.resolves("tasks.db1", test.peers...)

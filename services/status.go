@@ -12,7 +12,8 @@ type Status struct {
 	Env     string   `json:"env"`
 	Stack   string   `json:"stack"`
 	Servers []Server `json:"servers"`
-	Ready   bool     `json:"ready"` // every task that should run does, and serves
+	Health  string   `json:"health,omitempty"` // of its tables, where it tells
+	Ready   bool     `json:"ready"`            // every task that should run does, and serves
 }
 
 // Server is one task of a database.
@@ -20,6 +21,7 @@ type Server struct {
 	Name    string `json:"name"`
 	Node    string `json:"node"`
 	Address string `json:"address"` // on its network
+	Role    string `json:"role,omitempty"`
 	Ready   bool   `json:"ready"`
 }
 

@@ -3,7 +3,7 @@
 # left alone. The names of the images go to stdout.
 set -euo pipefail
 here=$(dirname "$0")
-if [ $# = 0 ]; then set -- base rqlite rethinkdb hello; fi
+if [ $# = 0 ]; then set -- base rqlite rqlite4 etcd consul crate rethinkdb hello; fi
 for name in "$@"; do
   if ! [ -x "$here/$name/build.sh" ]; then
     echo "images.sh: no image $name; there are: $(cd "$here" && echo */build.sh | sed 's,/build.sh,,g')" >&2
