@@ -50,7 +50,17 @@ func builtAndSent(t *testing.T, u *user, env string) {
 	if err := os.CopyFS(source, os.DirFS("../testdata/hello")); err != nil {
 		t.Fatal(err)
 	}
-	for file, text := range map[string]string{"go.mod": "module hello\n\ngo 1.26\n", "ballast": strings.Repeat("ballast", 1<<20)} {
+	// The sample app's requirements are among those of the whole project.
+	requires, err := os.ReadFile("../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sums, err := os.ReadFile("../go.sum")
+	if err != nil {
+		t.Fatal(err)
+	}
+	module := strings.Replace(string(requires), "module skep", "module hello", 1)
+	for file, text := range map[string]string{"go.mod": module, "go.sum": string(sums), "ballast": strings.Repeat("ballast", 1<<20)} {
 		if err := os.WriteFile(filepath.Join(source, file), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -9,7 +9,7 @@ import (
 )
 
 // EtcdImage is the image of etcd unless another is named. It has no shell.
-const EtcdImage = "quay.io/coreos/etcd:v3.6.4"
+const EtcdImage = "rancher/mirrored-coreos-etcd:v3.6.4"
 
 const (
 	etcdName = "etcd"

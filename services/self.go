@@ -50,7 +50,7 @@ func (x Executor) shipSelf(ctx context.Context, manager *swarm.Engine, stack *St
 		return fmt.Errorf("the nodes cannot run %s: %w; set %s to the file of a skep that is built for linux on %s, with CGO_ENABLED=0",
 			file, err, SelfVariable, info.Architecture)
 	}
-	image, err := packSelf(file)
+	image, err := packSelf(file, info.Architecture)
 	if err != nil {
 		return err
 	}
@@ -92,6 +92,14 @@ func runsOn(file, architecture string) error {
 	return nil
 }
 
+// goArch is what Go and images call an architecture of the kernel's.
+func goArch(kernel string) string {
+	if name := map[string]string{"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}[kernel]; name != "" {
+		return name
+	}
+	return kernel
+}
+
 // packed is an image of one layer that has one file.
 type packed struct {
 	id     string // of its configuration, as engines name it
@@ -102,7 +110,7 @@ type packed struct {
 
 // packSelf computes what the image of a file is, the same for the same file. An
 // image is named by its configuration, which has the hash of its layer.
-func packSelf(file string) (packed, error) {
+func packSelf(file, architecture string) (packed, error) {
 	p := packed{file: file}
 	stat, err := os.Stat(file)
 	if err != nil {
@@ -114,7 +122,7 @@ func packSelf(file string) (packed, error) {
 		return p, err
 	}
 	p.config, err = json.Marshal(map[string]any{
-		"architecture": "", "os": "linux", "created": "1970-01-01T00:00:00Z",
+		"architecture": goArch(architecture), "os": "linux", "created": "1970-01-01T00:00:00Z",
 		"config": map[string]any{"Entrypoint": []string{"/skep"}, "Env": []string{"HOME=/", "PATH=/"}},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + hex.EncodeToString(hash.Sum(nil))}},
 	})

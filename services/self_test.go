@@ -18,11 +18,11 @@ func TestSkepsOwnImageIsWhatAnEngineTakes(t *testing.T) {
 	if err := os.WriteFile(file, []byte("content of the program"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p, err := packSelf(file)
+	p, err := packSelf(file, "x86_64")
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := packSelf(file)
+	again, err := packSelf(file, "x86_64")
 	if err != nil || again.id != p.id {
 		t.Errorf("%s, then %s, %v", p.id, again.id, err)
 	}

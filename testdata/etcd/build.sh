@@ -1,7 +1,7 @@
 #!/bin/bash
-# Makes quay.io/coreos/etcd:v3.6.4 from its Go module: like the image of that name it has etcd and no shell.
+# Makes rancher/mirrored-coreos-etcd:v3.6.4 from its Go module: like the image of that name it has etcd and no shell.
 . "$(dirname "$0")/../image.sh"
-image=quay.io/coreos/etcd:v3.6.4
+image=rancher/mirrored-coreos-etcd:v3.6.4
 here=$testdata/etcd
 
 hash=$(also=$(go env GOVERSION) inputs "$0" "$here/go.mod" "$here/go.sum")
