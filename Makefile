@@ -12,7 +12,7 @@ GOLANGCI_VERSION := v2.13.2
 GOLANGCI = .tools/golangci-lint-$(GOLANGCI_VERSION)-$(shell go env GOVERSION)/golangci-lint
 
 # Programs of the tests, which ./... leaves out.
-TESTDATA := ./testdata/crate ./testdata/hello ./testdata/rethinkdb
+TESTDATA := ./testdata/crate ./testdata/hello ./testdata/rethinkdb ./testdata/wire
 # One without a first line, which SC2148 wants, is sourced or embedded.
 SCRIPTS = .ci/run $(shell find . -name .tools -prune -o -name '*.sh' -print)
 
@@ -32,7 +32,7 @@ e2e: setup build node-image images ## run the end-to-end tests
 	go test -p 2 -count=1 -timeout 25m -v ./e2e/...
 
 bench: setup build node-image ## measure against the floor
-	@testdata/images.sh base rqlite rethinkdb hello big >/dev/null
+	@testdata/images.sh base rqlite rethinkdb hello big wire >/dev/null
 	go run ./bench
 
 lint: lint-setup $(GOLANGCI) ## check format, modules, code and scripts

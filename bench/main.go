@@ -8,14 +8,15 @@
 //	go run ./bench -n 9            # nine rounds of each pair, not five
 //
 // What skep does is compared with a floor that does the same with plain docker
-// commands, the two in turns (A B A B) within one run, so that both see the
-// same machine. It measures bin/skep as it is, and builds it only where it is
-// missing: `make bench` builds it first. Its environments are called
-// bench-<pid>-…, its keys and tables are in a folder of its own, and both are
-// gone at the end, after Ctrl-C too; what a killed run left is removed by the
-// next one. Numbers of a machine that has other work to do mean little.
+// commands, and a tunnel with `ssh -L` of OpenSSH to the same sshd, the two in
+// turns (A B A B) within one run, so that both see the same machine. It measures
+// bin/skep as it is, and builds it only where it is missing: `make bench` builds
+// it first. Its environments are called bench-<pid>-…, its keys and tables are in
+// a folder of its own, and both are gone at the end, after Ctrl-C too; what a
+// killed run left is removed by the next one. Numbers of a machine that has other
+// work to do mean little.
 //
-// It depends on the built binary and the docker command alone, and must not
+// It depends on the built binary, docker and ssh alone, and must not
 // know skep's packages. It runs on Linux, where the peak memory of a child is
 // counted in KiB.
 package main
@@ -100,5 +101,7 @@ func parts() []part {
 		{"create10", "a new environment of 1 manager and 9 workers", creation{name: "create10", workers: 9}.run},
 		{"ls", "20 runs of skep nodes ls on 3 nodes", list},
 		{"ship", "an image of 150 MB to 3 nodes, against docker save | docker load into one", ship},
+		{"tunnel", "bulk, connections and round trips over a tunnel, against ssh -L", tunnel},
+		{"far", "the same at 80 ms from the node", far},
 	}
 }

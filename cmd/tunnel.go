@@ -253,7 +253,7 @@ func (s *skep) tunnelServe() *cobra.Command {
 				return ports.Supervise(c.Context(), s.home, e.Name, []string{self, "tunnel", "serve", e.Name}, s.log())
 			}
 			defer e.Close()
-			defer paced()()
+			defer paced(c.Context())()
 			follower := swarm.Follow(c.Context(), e, s.log())
 			defer follower.Close()
 			return ports.Serve(c.Context(), s.home, e.Name, follower, s.log())
@@ -261,17 +261,6 @@ func (s *skep) tunnelServe() *cobra.Command {
 	}
 	c.Flags().BoolVar(&supervise, "supervise", false, "run another one and start it again when it is killed")
 	return c
-}
-
-// paced makes this process one that passes bytes on. On one processor those who
-// read and those who write take turns and hand each other whole batches; on
-// more they wake each other for every packet, which takes longer and costs half
-// as much again. The memory is never touched: the garbage collector takes its
-// size into account, and waits until as much garbage is there.
-func paced() (done func()) {
-	runtime.GOMAXPROCS(1)
-	headroom := make([]byte, 16<<20)
-	return func() { runtime.KeepAlive(headroom) }
 }
 
 // browse opens a page where there is a desktop; elsewhere the printed address

@@ -107,9 +107,7 @@ func (f *Follower) tasks(ctx context.Context, service string) (tasks []*living, 
 	if err := f.know(ctx, service); err != nil {
 		return nil, nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, taskPatience)
-	defer cancel()
-	for {
+	for begin := time.Now(); ; {
 		f.mu.Lock()
 		tasks, exists, changed := f.seen.open(service), f.seen.services[service], f.changed
 		f.mu.Unlock()
@@ -119,7 +117,7 @@ func (f *Follower) tasks(ctx context.Context, service string) (tasks []*living, 
 		if !exists {
 			return nil, nil, fmt.Errorf("there is no service %s", service)
 		}
-		if !f.await(ctx, changed, taskPatience) {
+		if !f.await(ctx, changed, taskPatience-time.Since(begin)) {
 			return nil, nil, fmt.Errorf("service %s has no running task", service)
 		}
 	}
@@ -196,11 +194,11 @@ func (f *Follower) changedLocked() {
 // race dials the first task, the next one when that fails or does not answer
 // for a while, and so on; the first that answers wins.
 func (f *Follower) race(ctx context.Context, tasks []*living, port int) (net.Conn, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	if len(tasks) == 1 {
 		return f.dial(ctx, tasks[0], port)
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	type result struct {
 		conn net.Conn
 		err  error

@@ -104,6 +104,9 @@ func (s snapshot) next(ctx context.Context, r report, dead map[string]bool) (sna
 // that answer before others, near ones before far ones, and among equals those
 // with the fewest connections.
 func (f *Follower) order(tasks []*living) []*living {
+	if len(tasks) == 1 {
+		return tasks
+	}
 	type place struct {
 		*living
 		doubtful bool

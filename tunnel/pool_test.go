@@ -154,3 +154,41 @@ func TestPoolPassesHalfCloses(t *testing.T) {
 		t.Errorf("answered %q, %v", got, err)
 	}
 }
+
+// Many connections that do nothing, over a few lines, leave no goroutine when
+// they are closed: startForward sees to that.
+func TestManyIdleConnectionsLeaveNothing(t *testing.T) {
+	p, made := pooledTo(t, startServer(t), discard())
+	addr := service(t, func(conn *net.TCPConn) { _, _ = io.Copy(conn, conn) })
+	local := forwarding(t, discard(), func(ctx context.Context) (net.Conn, error) { return p.Dial(ctx, "tcp", addr) })
+	var conns []net.Conn
+	for range 250 {
+		conn, err := dialer(local)(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		conns = append(conns, conn)
+	}
+	for _, conn := range conns {
+		_ = conn.SetDeadline(time.Now().Add(stuck))
+		_, _ = conn.Write([]byte("x"))
+		if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := made.Load(); n < 2 || n > poolSize {
+		t.Errorf("%d lines for %d connections", n, len(conns))
+	}
+	for _, conn := range conns {
+		_ = conn.Close()
+	}
+	until(t, "an end of all", func() bool {
+		for _, load := range p.loads() {
+			if load > 0 {
+				return false
+			}
+		}
+		return true
+	})
+}
