@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"skep/usage"
@@ -105,16 +106,18 @@ func Build(ctx context.Context, o Options) (Built, error) {
 	if err := o.isMain(platforms[0]); err != nil {
 		return Built{}, err
 	}
-	if err := o.gofmt(ctx); err != nil {
-		return Built{}, err
+	if o.Format { // before anything reads the source
+		if err := o.gofmt(ctx); err != nil {
+			return Built{}, err
+		}
 	}
 	built := Built{Version: o.describe(ctx), Images: make([]Image, len(platforms))}
-	common, err := o.commonLayers(ctx)
-	if err != nil {
-		return built, err
-	}
 	var g errgroup.Group
+	if !o.Format {
+		g.Go(func() error { return o.gofmt(ctx) })
+	}
 	g.Go(func() error { return o.vet(ctx) })
+	common := sync.OnceValues(func() ([]v1.Layer, error) { return o.commonLayers(ctx) })
 	for i, p := range platforms {
 		g.Go(func() error {
 			image, err := o.image(ctx, p, built.Version, common)
@@ -147,21 +150,20 @@ func (o Options) name() string { return filepath.Base(o.Source) }
 
 // image compiles for one platform and puts the layers together: what changes
 // most comes last, so that a new version sends no more than itself.
-func (o Options) image(ctx context.Context, p v1.Platform, version string, common []v1.Layer) (v1.Image, error) {
-	base, err := o.base(ctx, p)
-	if err != nil {
-		return nil, err
-	}
-	probe, err := o.probeLayer(ctx, p)
-	if err != nil {
-		return nil, err
-	}
-	program, err := o.programLayer(ctx, p, version)
-	if err != nil {
+func (o Options) image(ctx context.Context, p v1.Platform, version string, common func() ([]v1.Layer, error)) (v1.Image, error) {
+	var base v1.Image
+	var below []v1.Layer
+	var probe, program v1.Layer
+	var g errgroup.Group
+	g.Go(func() (err error) { program, err = o.programLayer(ctx, p, version); return err })
+	g.Go(func() (err error) { base, err = o.base(ctx, p); return err })
+	g.Go(func() (err error) { below, err = common(); return err })
+	g.Go(func() (err error) { probe, err = o.probeLayer(ctx, p); return err })
+	if err := g.Wait(); err != nil {
 		return nil, err
 	}
 	var layers []mutate.Addendum
-	for _, l := range append(append([]v1.Layer{}, common...), probe, program) {
+	for _, l := range append(append([]v1.Layer{}, below...), probe, program) {
 		layers = append(layers, mutate.Addendum{Layer: l, History: v1.History{Created: epoch(), CreatedBy: "skep app build"}})
 	}
 	image, err := mutate.Append(base, layers...)

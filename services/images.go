@@ -89,9 +89,16 @@ type holding struct {
 // holder looks for the image on this computer, then on the nodes, then in a
 // registry, where it is pinned by its digest.
 func (x Executor) holder(ctx context.Context, manager *swarm.Engine, ref string) (holding, error) {
-	engines := []*client.Client{manager.Client}
+	var engines []*client.Client
 	if local, err := x.Local(); err == nil {
-		engines = []*client.Client{local, manager.Client}
+		engines = append(engines, local)
+	}
+	nodes, err := x.Env.Engines(ctx)
+	if err != nil {
+		return holding{}, err
+	}
+	for _, n := range nodes {
+		engines = append(engines, n.Client)
 	}
 	for _, e := range engines {
 		found, err := e.ImageInspect(ctx, ref)
