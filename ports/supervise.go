@@ -2,7 +2,6 @@ package ports
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -13,10 +12,8 @@ import (
 )
 
 const (
-	// A process that fails sooner never came up: starting it again would not
-	// help. One that a signal killed did nothing wrong.
-	cameUp = 2 * time.Second
-	// So often in a row one that is killed at once is started again.
+	// One that ends sooner ended at once; so often in a row it is started again.
+	quickEnd  = 2 * time.Second
 	mostQuick = 5
 	// The pause before a start, doubled with each quick end.
 	restartPause = 100 * time.Millisecond
@@ -43,10 +40,12 @@ func Supervise(ctx context.Context, dir home.Dir, env string, command []string, 
 		if err == nil || ctx.Err() != nil {
 			return nil
 		}
-		if quick++; time.Since(began) > cameUp {
+		if quick++; time.Since(began) > quickEnd {
 			quick = 0
 		}
-		if quick > mostQuick || quick > 0 && !killed(err) {
+		// One that ends of itself takes its pid file along, also where it
+		// could not start: starting it again would not help.
+		if quick > mostQuick || s.p.pid() != child.Pid {
 			return fmt.Errorf("the tunnel process of %s: %w", env, err)
 		}
 		log.Warn("the tunnel process died, starting it again", "error", err)
@@ -136,10 +135,4 @@ func (s *supervisor) waitUnlocking(ctx context.Context, child *os.Process, ended
 	s.unlock()
 	s.unlock = nil
 	return s.wait(ctx, child, ended)
-}
-
-// killed says whether a process ended by a signal, as far as the system tells.
-func killed(err error) bool {
-	var exit *exec.ExitError
-	return errors.As(err, &exit) && !exit.Exited()
 }

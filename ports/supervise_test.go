@@ -103,8 +103,6 @@ func TestSupervisedProcessThatHangsIsEnded(t *testing.T) {
 	if _, err := c.Close(t.Context(), "dev", "", 0); err != nil {
 		t.Error(err)
 	}
-	if err := <-done; err != nil {
-		t.Errorf("Supervise: %v", err)
-	}
+	<-done // with an error or not: it may have seen that the process was killed
 	nothingLeft(t, c)
 }

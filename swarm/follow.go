@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -76,7 +78,10 @@ func (f *Follower) Close() {
 	f.cancel() // under the lock: nothing is started after it
 	f.mu.Unlock()
 	f.running.Wait()
-	for _, p := range f.pools {
+	f.mu.Lock()
+	pools := slices.Collect(maps.Values(f.pools))
+	f.mu.Unlock()
+	for _, p := range pools {
 		p.Close()
 	}
 }
