@@ -24,6 +24,7 @@ func (s *skep) crateCommand() *cobra.Command {
 
 A server runs on every node. How many there are decides when they recover their
 data: run it again after nodes were added or removed. vm.max_map_count is raised
-on every node, now and for the next boot.`
+on every node, now and for the next boot; local nodes share this computer's
+kernel, and so it is raised there.`
 	return group(d.name, "CrateDB: a server on every node", create, s.databaseOpen(d), s.databaseStatus(d), s.databaseRemove(d))
 }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,16 @@ func TestCrate(t *testing.T) {
 	u := newUser(t)
 	env := u.environment("crate")
 	u.must("nodes", "create", env)
+	// Local nodes share this computer's kernel, which is to be after the test what
+	// it was before.
+	const setting = "/proc/sys/vm/max_map_count"
+	before, err := os.ReadFile(setting)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		docker(t, "exec", env+"-manager-1", "sh", "-c", "echo "+strings.TrimSpace(string(before))+" >"+setting)
+	})
 	create := []string{"crate", "create", "--image", crateImage, env}
 	u.must(create...)
 	green := func(servers int) {
