@@ -128,6 +128,7 @@ func (e *Environment) boot(ctx context.Context, m providers.Machine) (*swarm.Eng
 	defer cancel()
 	tick := time.NewTicker(25 * time.Millisecond)
 	defer tick.Stop()
+	var last error // of a try that the end of the time did not cut off
 	for {
 		engine, err := e.engine(ctx, m)
 		if err == nil {
@@ -138,9 +139,12 @@ func (e *Environment) boot(ctx context.Context, m providers.Machine) (*swarm.Eng
 		if final(err) {
 			return nil, err
 		}
+		if ctx.Err() == nil || last == nil {
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: %w", context.Cause(ctx), err)
+			return nil, fmt.Errorf("%w: %w", context.Cause(ctx), last)
 		case <-tick.C:
 		}
 	}

@@ -12,7 +12,7 @@ password=/run/secrets/rethink-password
 cert=/run/secrets/rethink-cert
 key=/run/secrets/rethink-key
 ca=/etc/skep/rethink-ca
-tick=5 # seconds between two looks at the others
+tick=3 # seconds between two looks at the others
 apart=4 # looks in a row that have to find the server apart
 
 # all prints the addresses of all tasks that resolve, this one's among them.

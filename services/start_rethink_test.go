@@ -13,7 +13,7 @@ import (
 func (w *world) in(script string) string {
 	for from, to := range map[string]string{
 		"/run/secrets/": w.dir + "/secrets/", "/proc/net/": w.dir + "/net/", "/tmp/skep.conf": w.dir + "/skep.conf",
-		"=/data/": "=" + w.dir + "/", "tick=5 ": "tick=0.05 ", "/proc/meminfo": w.dir + "/meminfo",
+		"=/data/": "=" + w.dir + "/", "tick=3 ": "tick=0.05 ", "/proc/meminfo": w.dir + "/meminfo",
 	} {
 		changed := strings.ReplaceAll(script, from, to)
 		if changed == script {
