@@ -78,6 +78,9 @@ computer that the other commands use.`,
 			if c.Flags().Changed("tls") {
 				o.TLS = &speakTLS
 			}
+			if !c.Flags().Changed("image") {
+				o.Image = "" // what the cluster has
+			}
 			if err := d.Create(c.Context(), o); err != nil {
 				return err
 			}
@@ -87,7 +90,7 @@ computer that the other commands use.`,
 	}
 	f := c.Flags()
 	f.IntVarP(&o.Joiners, "joiners", "n", 0, "how many servers join the seed on every node (default as many as there are, else 1)")
-	f.StringVar(&o.Image, "image", services.RethinkImage, "image of the server")
+	f.StringVar(&o.Image, "image", services.RethinkImage, "image of the server (default what the cluster has)")
 	f.IntVar(&o.CacheMB, "cache-size", 0, "cache of each server in MB (default its share of a third of the node's memory)")
 	f.StringVar(&passwordFile, "password-file", "", "file with the admin password to set")
 	f.BoolVar(&speakTLS, "tls", false, "encrypt cluster, driver and web ports (default where a node is not local)")
@@ -200,7 +203,7 @@ func (s *skep) rethinkRepair(ctx context.Context, d services.RethinkDB, of strin
 			return err
 		}
 	}
-	return d.Repair(ctx, of)
+	return d.Repair(ctx, damaged)
 }
 
 func (s *skep) rethinkDump() *cobra.Command {

@@ -37,10 +37,15 @@ func newCertificates(title string, names []string, now time.Time) (certificates,
 	if err != nil {
 		return certificates{}, err
 	}
+	// Of two authorities of one name OpenSSL tries the first alone.
+	ca.Subject.CommonName += " " + ca.SerialNumber.Text(16)
 	ca.IsCA, ca.BasicConstraintsValid, ca.KeyUsage = true, true, x509.KeyUsageCertSign
 	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, &caKey.PublicKey, caKey)
 	if err != nil {
 		return certificates{}, fmt.Errorf("make an authority: %w", err)
+	}
+	if ca, err = x509.ParseCertificate(caDER); err != nil {
+		return certificates{}, fmt.Errorf("read the authority: %w", err)
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -81,7 +81,8 @@ func (x Executor) put(ctx context.Context, manager *swarm.Engine, stack Stack, w
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, deployTimeout, fmt.Errorf("%s was not up within %s", stack.Name, deployTimeout))
+	patience := deployTimeout * time.Duration(max(1, len(stack.Services)))
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("%s was not up within %s", stack.Name, patience))
 	defer cancel()
 	for _, name := range stack.Networks {
 		if err := manager.EnsureNetwork(ctx, name, map[string]string{swarm.LabelStack: stack.Name}); err != nil {
@@ -149,7 +150,7 @@ func (x Executor) takeBack(ctx context.Context, manager *swarm.Engine, stack Sta
 	var errs []error
 	for _, spec := range stack.Services {
 		switch {
-		case changes[spec.Name] == swarm.Created:
+		case changes[spec.Name] == swarm.Created && !stack.Stays:
 			x.Log.Info("taking service " + spec.Name + " back")
 			errs = append(errs, manager.RemoveService(ctx, spec.Name))
 		case changes[spec.Name] == swarm.Updated && swarm.RollsBack(spec) && !putBack(why, spec.Name):

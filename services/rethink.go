@@ -26,6 +26,7 @@ const (
 	rethinkKey      = "rethink-key"
 	rethinkCA       = "rethink-ca"
 	rethinkCAPath   = "/etc/skep/rethink-ca"
+	cacheVariable   = "SKEP_CACHE_MB"
 	// rethinkSettle is how long a server is given to be back in the cluster
 	// before the next of its service is updated, and rethinkMonitor how long to
 	// be there at all. Between two services skep asks the database itself.
@@ -76,7 +77,7 @@ func rethinkServer(l RethinkLayout, n int) api.ServiceSpec {
 		"SKEP_SERVERS=" + strconv.Itoa(l.Joiners+1),
 	}
 	if l.CacheMB > 0 {
-		c.Env = append(c.Env, "SKEP_CACHE_MB="+strconv.Itoa(l.CacheMB))
+		c.Env = append(c.Env, cacheVariable+"="+strconv.Itoa(l.CacheMB))
 	}
 	c.Secrets = append(c.Secrets, secret(l.Password, rethinkPassword))
 	if l.TLS.Cert != "" {

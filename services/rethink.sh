@@ -13,6 +13,7 @@ cert=/run/secrets/rethink-cert
 key=/run/secrets/rethink-key
 ca=/etc/skep/rethink-ca
 tick=3 # seconds between two looks at the others
+grace=15 # seconds that a server may take to end
 apart=4 # looks in a row that have to find the server apart
 
 # all prints the addresses of all tasks that resolve, this one's among them.
@@ -121,10 +122,13 @@ watch() {
 		if [ "$times" -ge "$apart" ]; then
 			echo "skep: the others answer and are not connected: starting anew" >&2
 			kill -TERM "$1"
+			read -r -t "$grace" -u "$never" _ || kill -KILL "$1" 2>/dev/null || true
 			return
 		fi
 	done
 }
+
+trap 'exit 143' TERM INT # while there is no server to end
 
 limit=$(patience)
 join=$(answering)
@@ -142,20 +146,17 @@ if [ -f "$cert" ]; then
 	set -- "$@" --http-tls-cert "$cert" --http-tls-key "$key" --driver-tls-cert "$cert" --driver-tls-key "$key" \
 		--cluster-tls-cert "$cert" --cluster-tls-key "$key" --cluster-tls-ca "$ca"
 fi
-if [ -n "$join" ]; then
-	# The cluster has its password; one without any would be refused.
-	set -- "$@" --initial-password auto
-	for address in $join; do
-		set -- "$@" --join "$address:29015"
-	done
-else
-	echo "skep: no peer answers, starting alone" >&2
-	if [ -f "$password" ] && [ ! -d "$data" ]; then
-		# Not as an argument, which everybody on the node could read.
-		(umask 077 && printf 'initial-password=%s\n' "$(cat "$password")" >/tmp/skep.conf)
-		set -- "$@" --config-file /tmp/skep.conf
-	fi
+if [ -f "$password" ]; then
+	# In a file, for everybody on the node could read an argument. Joiners are
+	# given the same: of several initial passwords the one with the oldest clock
+	# wins. A server that has a password ignores it.
+	(umask 077 && printf 'initial-password=%s\n' "$(cat "$password")" >/tmp/skep.conf)
+	set -- "$@" --config-file /tmp/skep.conf
 fi
+for address in $join; do
+	set -- "$@" --join "$address:29015"
+done
+[ -n "$join" ] || echo "skep: no peer answers, starting alone" >&2
 
 rethinkdb "$@" &
 server=$!

@@ -40,6 +40,9 @@ func CheckPassword(password string) error {
 	if password == "" || len(password) > mostPassword {
 		return usage.Errorf("the password has %d characters: use 1 to %d", len(password), mostPassword)
 	}
+	if password == "auto" {
+		return usage.Errorf("this password means any to the server: use another")
+	}
 	if i := strings.IndexFunc(password, func(c rune) bool { return c <= ' ' || c > '~' || strings.ContainsRune(`#"'\\`, c) }); i >= 0 {
 		return usage.Errorf("the password may have no spaces, quotes, # or \\\\, and nothing beyond ASCII: character %d is one", i+1)
 	}
@@ -96,7 +99,11 @@ func (d RethinkDB) sessionAt(ctx context.Context, manager *swarm.Engine, t swarm
 	if err != nil {
 		return nil, err
 	}
-	return session, d.writePassword(access.Password)
+	if err := d.writePassword(access.Password); err != nil {
+		session.Close()
+		return nil, err
+	}
+	return session, nil
 }
 
 // given is the password that a task's secret has.

@@ -20,9 +20,9 @@ import (
 
 // RethinkOptions are what `rethink create` asks for.
 type RethinkOptions struct {
-	Image    string
+	Image    string // "" for what it has, RethinkImage for a new one
 	Joiners  int    // 0 for as many as there are, one at least
-	CacheMB  int    // 0 for a share of the node's memory
+	CacheMB  int    // 0 for what it has, a share of the node's memory for a new one
 	Password string // "" for the one that the cluster has, or a new one
 	TLS      *bool  // nil for what it has; a new one speaks it where a node is not local
 	Rotate   bool   // make new certificates
@@ -71,7 +71,9 @@ func (d RethinkDB) Create(ctx context.Context, o RethinkOptions) error {
 		return err
 	}
 	for _, l := range layouts {
-		if _, err := d.put(ctx, manager, Rethink(l), d.whole); err != nil {
+		stack := Rethink(l)
+		stack.Stays = len(c.existing) > 0
+		if _, err := d.put(ctx, manager, stack, d.whole); err != nil {
 			return err
 		}
 	}
@@ -132,12 +134,34 @@ func (c *creation) takeAway(ctx context.Context) error {
 	if len(going) == 0 {
 		return nil
 	}
+	for {
+		left, err := c.leave(ctx, going)
+		if err != nil {
+			return err
+		}
+		if left { // and no table has come since
+			break
+		}
+	}
+	for name := range going {
+		if err := c.manager.RemoveService(ctx, name); err != nil {
+			return err
+		}
+		c.Log.Info("service " + name + " removed; its data stays")
+	}
+	c.existing = slices.DeleteFunc(c.existing, func(s api.Service) bool { return going[s.Spec.Name] })
+	return nil
+}
+
+// leave moves all tables off the services that go. It says whether there was
+// nothing to move.
+func (c *creation) leave(ctx context.Context, going map[string]bool) (bool, error) {
 	v, err := c.look(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if lacks := v.missing(); lacks != "" {
-		return fmt.Errorf("servers are taken away only from a cluster that is whole: %s", lacks)
+		return false, fmt.Errorf("servers are taken away only from a cluster that is whole: %s", lacks)
 	}
 	leaves := map[string]bool{} // by the server's name
 	for _, s := range v.cluster.Servers {
@@ -149,20 +173,10 @@ func (c *creation) takeAway(ctx context.Context) error {
 	}
 	moves, stuck := rethink.Leave(v.cluster.Tables, func(server string) bool { return leaves[server] })
 	if len(stuck) > 0 {
-		return fmt.Errorf("-n %d would take away the only replica of %s: `skep rethink ha --apply %s` makes more",
+		return false, fmt.Errorf("-n %d would take away the only replica of %s: `skep rethink ha --apply %s` makes more",
 			c.joiners, strings.Join(stuck, ", "), c.Name)
 	}
-	if err := c.place(ctx, v, moves); err != nil {
-		return err
-	}
-	for name := range going {
-		if err := c.manager.RemoveService(ctx, name); err != nil {
-			return err
-		}
-		c.Log.Info("service " + name + " removed; its data stays")
-	}
-	c.existing = slices.DeleteFunc(c.existing, func(s api.Service) bool { return going[s.Spec.Name] })
-	return nil
+	return len(moves) == 0, c.place(ctx, v, moves)
 }
 
 // place moves replicas.
@@ -194,8 +208,11 @@ func (c *creation) password(ctx context.Context) error {
 		// One that is kept here may be that of data that is still there.
 		return c.remember(ctx, rethinkPassword, cmp.Or(wanted, kept, newPassword()))
 	}
-	if wanted == "" {
+	if wanted == "" || len(c.existing) == 0 && wanted == kept {
 		return nil
+	}
+	if len(c.existing) == 0 {
+		return fmt.Errorf("the secret %s, of data that may still be there, has another password: create the cluster without --password-file first", c.secret)
 	}
 	v, err := c.tasks(ctx, c.manager)
 	if err != nil {
@@ -210,11 +227,12 @@ func (c *creation) password(ctx context.Context) error {
 		return err // the session has shown that it is right
 	}
 	// Written down first: a password that nobody knows would lock all out.
+	before := c.secret
 	if err := c.remember(ctx, next(c.secrets, rethinkPassword), wanted); err != nil {
 		return err
 	}
 	if err := session.SetPassword(ctx, wanted); err != nil {
-		return err
+		return errors.Join(err, c.recall(ctx, before, kept))
 	}
 	c.Log.Info("the admin password was changed")
 	return nil
@@ -224,6 +242,18 @@ func (c *creation) password(ctx context.Context) error {
 func (c *creation) remember(ctx context.Context, secret, password string) error {
 	c.secret = secret
 	return errors.Join(c.writePassword(password), c.keepSecret(ctx, secret, []byte(password)))
+}
+
+// recall undoes remember, even after Ctrl-C.
+func (c *creation) recall(ctx context.Context, secret, password string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackTimeout)
+	defer cancel()
+	err := c.writePassword(password)
+	if removed := c.manager.SecretRemove(ctx, c.secret); removed != nil {
+		err = errors.Join(err, fmt.Errorf("remove secret %s: %w", c.secret, removed))
+	}
+	c.secret = secret
+	return err
 }
 
 var version = regexp.MustCompile(`^(.*?)(?:-(\d+))?$`)
@@ -267,8 +297,12 @@ func (c *creation) layouts(ctx context.Context) ([]RethinkLayout, error) {
 	l := RethinkLayout{Image: c.options.Image, Joiners: c.joiners, CacheMB: c.options.CacheMB, Password: c.secret}
 	var has RethinkTLS
 	if len(c.existing) > 0 {
+		now := c.existing[0].Spec.TaskTemplate.ContainerSpec
 		has = rethinkTLS(c.existing[0])
+		l.Image = cmp.Or(l.Image, now.Image)
+		l.CacheMB = cmp.Or(l.CacheMB, cacheOf(now.Env))
 	}
+	l.Image = cmp.Or(l.Image, RethinkImage)
 	wants, err := c.wantsTLS(ctx, has)
 	if err != nil || !wants {
 		return []RethinkLayout{l}, err
@@ -319,6 +353,17 @@ func (c *creation) keepSecret(ctx context.Context, name string, content []byte) 
 func (c *creation) keepConfig(ctx context.Context, name string, content []byte) error {
 	_, err := c.manager.KeepConfig(ctx, name, content, map[string]string{swarm.LabelStack: RethinkName})
 	return err
+}
+
+// cacheOf reads the size of the cache that was asked for, 0 for none.
+func cacheOf(env []string) int {
+	for _, v := range env {
+		if text, is := strings.CutPrefix(v, cacheVariable+"="); is {
+			n, _ := strconv.Atoi(text)
+			return n
+		}
+	}
+	return 0
 }
 
 // rethinkNames are what servers are called on their network.

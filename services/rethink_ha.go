@@ -24,23 +24,31 @@ type ShardPlan struct {
 // HA plans the replicas of all tables, those of one database (DB) or one table
 // (DB.TABLE), so that no loss of a node or a region loses data; apply sets them.
 func (d RethinkDB) HA(ctx context.Context, of string, apply bool) ([]ShardPlan, error) {
+	if apply {
+		unlock, err := d.Env.Lock(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer unlock()
+	}
 	v, tables, err := d.choose(ctx, of)
 	if err != nil {
 		return nil, err
 	}
-	if lacks := v.missing(); lacks != "" {
-		return nil, fmt.Errorf("replicas are placed only in a cluster that is whole: %s", lacks)
+	// Replicas of servers that are gone for good are what it is for, too.
+	if lacks := v.apart(); len(lacks) > 0 {
+		return nil, fmt.Errorf("replicas are placed only while all servers see each other: %s", strings.Join(lacks, "; "))
+	}
+	for _, t := range tables {
+		if !t.Status.ReadyForWrites {
+			return nil, fmt.Errorf("%s is %s: wait for its servers, or see --emergency-repair", t.FullName(), t.Status)
+		}
 	}
 	moves := rethink.Plan(v.places(), tables)
 	placements := placements(tables, moves)
 	if !apply {
 		return placements, nil
 	}
-	unlock, err := d.Env.Lock(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
 	manager, err := d.Env.Manager(ctx)
 	if err != nil {
 		return nil, err
@@ -69,17 +77,18 @@ func (d RethinkDB) Damaged(ctx context.Context, of string) ([]string, error) {
 	return names, err
 }
 
-// Repair makes such tables go on with the replicas that are left.
-func (d RethinkDB) Repair(ctx context.Context, of string) error {
-	v, tables, err := d.choose(ctx, of)
-	if err != nil {
-		return err
-	}
+// Repair makes those of the damaged tables that are named go on with the
+// replicas that are left.
+func (d RethinkDB) Repair(ctx context.Context, named []string) error {
 	unlock, err := d.Env.Lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	v, tables, err := d.choose(ctx, "")
+	if err != nil {
+		return err
+	}
 	manager, err := d.Env.Manager(ctx)
 	if err != nil {
 		return err
@@ -91,7 +100,7 @@ func (d RethinkDB) Repair(ctx context.Context, of string) error {
 	defer session.Close()
 	var errs []error
 	for _, t := range tables {
-		if t.Status.ReadyForWrites {
+		if t.Status.ReadyForWrites || !slices.Contains(named, t.FullName()) {
 			continue
 		}
 		err := session.Repair(ctx, t)

@@ -3,6 +3,7 @@ package services
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -77,7 +78,9 @@ func (d RethinkDB) Status(ctx context.Context) (RethinkStatus, error) {
 			}
 		}
 		status.Tables = append(status.Tables, row)
-		status.Ready = status.Ready && t.Status.AllReplicasReady
+		if status.Ready && !t.Status.AllReplicasReady {
+			status.Ready, status.Missing = false, "table "+t.FullName()+": "+t.Status.String()
+		}
 	}
 	if v.cluster.Issues != nil {
 		status.Issues = v.cluster.Issues
@@ -91,7 +94,14 @@ func (d RethinkDB) Scheme(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	s, err := manager.Service(ctx, rethinkService(0))
+	names, err := manager.StackServices(ctx, RethinkName)
+	if err != nil {
+		return "", err
+	}
+	if len(names) == 0 {
+		return "", errors.New("there is no service of " + RethinkName)
+	}
+	s, err := manager.Service(ctx, names[0])
 	if err != nil {
 		return "", err
 	}

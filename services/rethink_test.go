@@ -3,6 +3,7 @@ package services
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"net"
 	"path/filepath"
@@ -35,7 +36,7 @@ func TestVersions(t *testing.T) {
 func TestCheckPassword(t *testing.T) {
 	for password, ok := range map[string]bool{
 		"t0p-Secret!": true, strings.Repeat("x", mostPassword): true, newPassword(): true,
-		"": false, strings.Repeat("x", mostPassword+1): false, "a b": false, "a\nb": false, "a#b": false, `a"b`: false, `a\b`: false, "ä": false, "a\x7f": false,
+		"": false, "auto": false, strings.Repeat("x", mostPassword+1): false, "a b": false, "a\nb": false, "a#b": false, `a"b`: false, `a\b`: false, "ä": false, "a\x7f": false,
 	} {
 		var wrong usage.Error
 		if err := CheckPassword(password); (err == nil) != ok || err != nil && (!errors.As(err, &wrong) || len(password) > 2 && strings.Contains(err.Error(), password)) {
@@ -74,6 +75,12 @@ func TestCertificates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if oneCA, otherCA := parsed(t, one.authority), parsed(t, other.authority); oneCA.Subject.String() == otherCA.Subject.String() {
+		t.Error("OpenSSL takes one authority for the other")
+	}
+	if leaf := parsed(t, one.cert); len(leaf.AuthorityKeyId) == 0 {
+		t.Error("the certificate does not say which key signed it")
+	}
 	for name, test := range map[string]struct {
 		serves certificates
 		trust  []byte
@@ -92,6 +99,16 @@ func TestCertificates(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+func parsed(t *testing.T, text []byte) *x509.Certificate {
+	t.Helper()
+	block, _ := pem.Decode(text)
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certificate
 }
 
 func handshake(t *testing.T, c certificates, trust []byte, name string) error {

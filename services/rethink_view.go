@@ -139,6 +139,27 @@ func (v rethinkView) stragglers() []swarm.Task {
 
 // missing says in a line what the cluster lacks to be whole, "" for nothing.
 func (v rethinkView) missing() string {
+	lacks := v.apart()
+	for _, i := range v.cluster.Issues {
+		lacks = append(lacks, i.Description)
+	}
+	return strings.Join(lacks, "; ")
+}
+
+// pressing is what of it a deployment waits for: not an issue that passes, or
+// stays, by itself and keeps no table from working.
+func (v rethinkView) pressing() string {
+	lacks := v.apart()
+	for _, i := range v.cluster.Issues {
+		if i.Critical {
+			lacks = append(lacks, i.Description)
+		}
+	}
+	return strings.Join(lacks, "; ")
+}
+
+// apart are the servers that are not there, or not connected with all others.
+func (v rethinkView) apart() []string {
 	var lacks []string
 	for _, p := range v.absent {
 		lacks = append(lacks, strings.TrimSuffix(p.service+" on "+p.node, " on ")+" does not run")
@@ -153,14 +174,11 @@ func (v rethinkView) missing() string {
 			lacks = append(lacks, fmt.Sprintf("%d servers more than tasks", extra))
 		}
 	}
-	for _, i := range v.cluster.Issues {
-		lacks = append(lacks, i.Description)
-	}
-	return strings.Join(lacks, "; ")
+	return lacks
 }
 
 // whole waits until every server that should run sees every other, and the
-// database knows of no issue. A server that stays apart is restarted.
+// database knows of no critical issue. A server that stays apart is restarted.
 func (d RethinkDB) whole(ctx context.Context) error {
 	apart := map[string]time.Time{} // tasks, by container
 	var refused time.Time
@@ -171,7 +189,10 @@ func (d RethinkDB) whole(ctx context.Context) error {
 		what := ""
 		if err != nil {
 			what = err.Error()
-		} else if what = v.missing(); what == "" {
+		} else if what = v.pressing(); what == "" {
+			for _, i := range v.cluster.Issues {
+				d.Log.Warn(i.Description)
+			}
 			return nil
 		}
 		if !errors.Is(v.err, rethink.ErrPassword) {

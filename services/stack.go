@@ -29,6 +29,9 @@ type Stack struct {
 	// InTurn has the stack be whole after each service that changed, before the
 	// next one does.
 	InTurn bool
+	// Stays keeps services that were created where the rest fails: they are of a
+	// stack that was there before.
+	Stays bool
 	// Settle is how long a service has to stay up to count as up.
 	Settle time.Duration
 	// Ready is asked of every running task at the end.

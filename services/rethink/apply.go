@@ -40,16 +40,29 @@ func orNone(names []string) []string {
 	return names
 }
 
+var errGone = errors.New("the table is gone")
+
+// silence is how long a server may fail to answer before it is given up.
+const silence = 30 * time.Second
+
 // waitTable asks until all replicas of a table are ready.
 func (s *Session) waitTable(ctx context.Context, id string) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	answered := time.Now()
 	return poll(ctx, func() error {
 		tables, err := s.Tables(ctx)
 		if err != nil {
+			if time.Since(answered) > silence {
+				cancel(errors.New("the server does not answer any more"))
+			}
 			return err
 		}
+		answered = time.Now()
 		i := slices.IndexFunc(tables, func(t Table) bool { return t.ID == id })
 		if i < 0 {
-			return errors.New("the table is gone")
+			cancel(errGone)
+			return errGone
 		}
 		if !tables[i].Status.AllReplicasReady {
 			return errors.New(tables[i].Status.String())

@@ -31,13 +31,17 @@ func rawDocuments(ctx context.Context) r.RunOpts {
 // DumpFile writes all tables to a file, which has its name only once it is
 // whole and on the disk.
 func (s *Session) DumpFile(ctx context.Context, env, path string, told Progress) (sums []TableSum, err error) {
+	if found, err := os.Stat(path); err == nil && found.IsDir() {
+		return nil, fmt.Errorf("write %s: it is a folder", path)
+	}
 	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.part") // 0600
 	if err != nil {
 		return nil, fmt.Errorf("write %s: %w", path, err)
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, file.Close(), os.Remove(file.Name()))
+			_ = file.Close() // it may be so already
+			err = errors.Join(err, os.Remove(file.Name()))
 		}
 	}()
 	if sums, err = s.Dump(ctx, env, file, told); err != nil {
@@ -50,7 +54,7 @@ func (s *Session) DumpFile(ctx context.Context, env, path string, told Progress)
 		return nil, fmt.Errorf("write %s: %w", path, err)
 	}
 	if err = os.Rename(file.Name(), path); err != nil {
-		return nil, errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(file.Name()))
+		return nil, fmt.Errorf("write %s: %w", path, err)
 	}
 	return sums, nil
 }

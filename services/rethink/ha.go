@@ -126,7 +126,7 @@ func first(a, b bool) int {
 func Leave(tables []Table, going func(server string) bool) (moves []Move, stuck []string) {
 	for _, t := range tables {
 		move := Move{Table: t.FullName(), ID: t.ID, From: t.Shards}
-		changed, lost := false, false
+		changed, lost := false, len(t.Shards) == 0 // one whose configuration cannot be read
 		for _, s := range t.Shards {
 			next := Shard{
 				Primary:   s.Primary,

@@ -116,13 +116,13 @@ func TestLeave(t *testing.T) {
 		table Table
 		want  []string // replicas, the primary first; nil for stuck, empty for no move
 	}{
-		"not there":          {table("t", "db0", "db1"), []string{}},
-		"one of three":       {table("t", "db0", "db1", "db2"), []string{"db0", "db1"}},
-		"the primary":        {table("t", "db2", "db1", "db0"), []string{"db1", "db0"}},
-		"two of three":       {table("t", "db2", "db2x", "db0"), []string{"db0"}},
-		"the only one":       {table("t", "db2"), nil},
-		"all with a vote":    {Table{ID: "t", Shards: []Shard{{Primary: "db2", Replicas: []string{"db2", "db0"}, Nonvoting: []string{"db0"}}}}, nil},
-		"none without shard": {Table{ID: "t"}, []string{}},
+		"not there":       {table("t", "db0", "db1"), []string{}},
+		"one of three":    {table("t", "db0", "db1", "db2"), []string{"db0", "db1"}},
+		"the primary":     {table("t", "db2", "db1", "db0"), []string{"db1", "db0"}},
+		"two of three":    {table("t", "db2", "db2x", "db0"), []string{"db0"}},
+		"the only one":    {table("t", "db2"), nil},
+		"all with a vote": {Table{ID: "t", Shards: []Shard{{Primary: "db2", Replicas: []string{"db2", "db0"}, Nonvoting: []string{"db0"}}}}, nil},
+		"without a shard": {Table{ID: "t"}, nil},
 	} {
 		moves, stuck := Leave([]Table{test.table}, going)
 		switch {

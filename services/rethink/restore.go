@@ -24,6 +24,9 @@ const (
 	// restore needs one connection each and one more.
 	Inserters       = 4
 	takeBackTimeout = 30 * time.Second
+	swapTimeout     = 2 * time.Minute
+	// replaced ends the name of an old table until the new one has its place.
+	replaced = "__replaced"
 )
 
 // Restore makes the archive's tables anew. Into a cluster that has tables it
@@ -31,7 +34,7 @@ const (
 // Tables take their names, and the places of old ones, only when all documents
 // of all of them are back and have been read again to be the same: until then
 // a restore that fails changes nothing.
-func (s *Session) Restore(ctx context.Context, from io.Reader, force bool, told Progress) (sums []TableSum, err error) {
+func (s *Session) Restore(ctx context.Context, from io.Reader, force bool, told Progress) ([]TableSum, error) {
 	archive, err := newReader(from)
 	if err != nil {
 		return nil, err
@@ -44,17 +47,16 @@ func (s *Session) Restore(ctx context.Context, from io.Reader, force bool, told 
 	if len(tables) > 0 && !force {
 		return nil, fmt.Errorf("the cluster has %d tables, %s the first of them: --force replaces those of the archive", len(tables), tables[0].FullName())
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.takeBack(ctx, sums))
-		}
-	}()
-	if sums, err = s.readTables(ctx, archive, told); err != nil {
-		return sums, err
+	sums, err := s.readTables(ctx, archive, told)
+	if err != nil {
+		return sums, errors.Join(err, s.takeBack(ctx, sums))
 	}
+	// From here on it goes to its end, even after Ctrl-C.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), swapTimeout)
+	defer cancel()
 	for _, t := range sums {
-		if err := s.takePlace(ctx, t.DB, t.Name+restoring, t.Name); err != nil {
-			return sums, fmt.Errorf("put %s.%s into its place: %w", t.DB, t.Name, err)
+		if err := s.takePlace(ctx, t.DB, t.Name); err != nil {
+			return sums, fmt.Errorf("put %s.%s into its place (it is there as %s%s): %w", t.DB, t.Name, t.Name, restoring, err)
 		}
 	}
 	return sums, nil
@@ -235,11 +237,34 @@ func (s *Session) insert(ctx context.Context, d Definition, docs []json.RawMessa
 	return err
 }
 
-// takePlace gives the table its name; one that has it goes now, not before.
-func (s *Session) takePlace(ctx context.Context, db, from, to string) error {
-	if err := s.dropTable(ctx, db, to); err != nil {
+// takePlace gives a restored table its name. One that has it steps aside, and
+// goes when the new one is in its place; else it has its name back.
+func (s *Session) takePlace(ctx context.Context, db, name string) error {
+	names, err := all[string](ctx, s, r.DB(db).TableList())
+	if err != nil {
 		return err
 	}
-	_, err := s.run(ctx, r.DB(db).Table(from).Config().Update(map[string]any{"name": to}))
-	return err
+	old := slices.Contains(names, name)
+	if old {
+		if err := s.rename(ctx, db, name, name+replaced); err != nil {
+			return err
+		}
+	}
+	if err := s.rename(ctx, db, name+restoring, name); err != nil {
+		if old {
+			err = errors.Join(err, s.rename(ctx, db, name+replaced, name))
+		}
+		return err
+	}
+	if old {
+		return s.dropTable(ctx, db, name+replaced)
+	}
+	return nil
+}
+
+func (s *Session) rename(ctx context.Context, db, from, to string) error {
+	if _, err := s.run(ctx, r.DB(db).Table(from).Config().Update(map[string]any{"name": to})); err != nil {
+		return fmt.Errorf("rename %s.%s to %s: %w", db, from, to, err)
+	}
+	return nil
 }
