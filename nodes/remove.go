@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"skep/providers"
@@ -78,6 +79,7 @@ func (e *Environment) Remove(ctx context.Context, named []string, loseData bool,
 	if err != nil {
 		return err
 	}
+	members = e.seen(ctx, all, members)
 	cheapestFirst(going, members)
 	if err := keepsQuorum(members, names(going)); err != nil {
 		return err
@@ -126,6 +128,36 @@ func (e *Environment) stayingManager(ctx context.Context, all, going []providers
 		return nil, usage.Errorf("that leaves %s without a manager: `skep nodes rm %s` removes all of it", e.Name, e.Name)
 	}
 	return e.manager(ctx, staying)
+}
+
+// seenWithin is how long a manager may take to answer as one.
+const seenWithin = 5 * time.Second
+
+// seen is the members with managers unreachable that do not answer now. The
+// swarm itself goes on calling one reachable for seconds after it has died.
+func (e *Environment) seen(ctx context.Context, all []providers.Machine, members []api.Node) []api.Node {
+	ctx, cancel := context.WithTimeout(ctx, seenWithin)
+	defer cancel()
+	members = slices.Clone(members)
+	var asking sync.WaitGroup
+	for i, n := range members {
+		if n.ManagerStatus == nil || n.ManagerStatus.Reachability != api.ReachabilityReachable {
+			continue
+		}
+		at := slices.IndexFunc(all, func(m providers.Machine) bool { return m.Name == n.Description.Hostname })
+		asking.Go(func() {
+			if at >= 0 {
+				if _, err := e.asManager(ctx, all[at]); err == nil {
+					return
+				}
+			}
+			status := *n.ManagerStatus
+			status.Reachability = api.ReachabilityUnreachable
+			members[i].ManagerStatus = &status
+		})
+	}
+	asking.Wait()
+	return members
 }
 
 // cheapestFirst puts machines in the order in which their loss costs the
