@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"skep/nodes"
-	"skep/providers/docker"
+	"skep/providers"
 	"skep/usage"
 
 	"github.com/spf13/cobra"
@@ -23,6 +23,8 @@ func (s *skep) nodesCommand() *cobra.Command {
 
 func (s *skep) nodesCreate() *cobra.Command {
 	var o nodes.CreateOptions
+	var options []string
+	var yes bool
 	c := &cobra.Command{
 		Use: "create [flags] ENV", Short: "Create machines and form them into a swarm",
 		Long: `Create machines and form them into a swarm, or add machines to one.
@@ -42,6 +44,13 @@ back what it made.`,
 			if asked := c.Flags().Changed("managers") || c.Flags().Changed("workers"); asked && o.Managers == 0 && o.Workers == 0 {
 				return usage.Errorf("zero managers and zero workers make nothing")
 			}
+			if c.Flags().Changed("driver") && o.Driver == "" {
+				return usage.Errorf("-d names a driver: docker, or one that docker-machine knows")
+			}
+			if o.Options, err = driverOptions(options); err != nil {
+				return err
+			}
+			o.Agree = func(ctx context.Context, specs []providers.Spec) error { return s.agree(ctx, e.Name, specs, yes) }
 			defer e.Close()
 			return e.Create(c.Context(), o)
 		},
@@ -49,8 +58,14 @@ back what it made.`,
 	f := c.Flags()
 	f.IntVarP(&o.Managers, "managers", "m", 0, "how many managers to add")
 	f.IntVarP(&o.Workers, "workers", "w", 0, "how many workers to add")
-	f.StringVarP(&o.Driver, "driver", "d", docker.Name, "what makes the machines")
+	f.StringVarP(&o.Driver, "driver", "d", "", "what makes the machines: docker, or any that docker-machine knows (default the environment's, else docker)")
 	f.StringSliceVar(&o.Regions, "region", nil, "regions to spread the machines over, in turn")
+	f.StringVar(&o.Size, "size", "", "size of the machines (default the driver's own)")
+	f.StringSliceVarP(&o.Hosts, "host", "H", nil, "hosts that exist, USER@ADDRESS[:PORT], for -d ssh")
+	f.StringArrayVar(&options, "driver-opt", nil, "what only the driver knows, KEY=VALUE")
+	f.BoolVar(&o.Private, "private", false, "let the nodes reach each other at their private addresses")
+	f.BoolVarP(&yes, "yes", "y", false, "do not ask before making machines that cost something")
+	f.BoolVarP(&yes, "force", "f", false, "the same as --yes")
 	f.StringVar(&o.Image, "image", "", "image of the machines (default the driver's own)")
 	f.BoolVar(&o.Keep, "keep", false, "keep what a failed create made")
 	return c
@@ -67,14 +82,14 @@ func (s *skep) nodesList() *cobra.Command {
 				return err
 			}
 			return s.print(found, func(w io.Writer) {
-				row(w, "ENV", "NODE", "ROLE", "DRIVER", "REGION", "ADDRESS", "STATUS", "SWARM", "LEADER", "ENGINE", "$/H", "AGE")
+				row(w, "ENV", "NODE", "ROLE", "DRIVER", "REGION", "SIZE", "ADDRESS", "STATUS", "SWARM", "LEADER", "ENGINE", "$/H", "$/MONTH", "AGE")
 				for _, n := range found {
 					leader := ""
 					if n.Leader {
 						leader = "leader"
 					}
-					row(w, n.Env, n.Name, n.Role, n.Driver, n.Region, n.Address, n.Status, n.Swarm, leader, n.Engine,
-						fmt.Sprintf("%.4f", n.HourlyUSD), time.Since(n.Created).Round(time.Second))
+					row(w, n.Env, n.Name, n.Role, n.Driver, n.Region, n.Size, n.Address, n.Status, n.Swarm, leader, n.Engine,
+						fmt.Sprintf("%.4f", n.HourlyUSD), fmt.Sprintf("%.2f", nodes.Monthly(n.HourlyUSD)), time.Since(n.Created).Round(time.Second))
 				}
 			})
 		},
@@ -83,7 +98,7 @@ func (s *skep) nodesList() *cobra.Command {
 
 func (s *skep) listNodes(c *cobra.Command, args []string) ([]nodes.Node, error) {
 	if len(args) == 0 {
-		return nodes.ListAll(c.Context(), s.drivers(), s.open)
+		return nodes.ListAll(c.Context(), s.drivers(), s.log(), s.open)
 	}
 	e, err := s.environment(args[0])
 	if err != nil {

@@ -1,31 +1,19 @@
 package cmd
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 )
 
-// confirm asks for the name to be typed. A read of a terminal cannot be broken
-// off: when ctx ends it is left behind, to end with skep.
+// confirm asks for the name to be typed.
 func (s *skep) confirm(ctx context.Context, name, what string) error {
 	_, _ = fmt.Fprintf(s.Err, "This %s. Type %s to go on: ", what, name)
-	typed := make(chan string, 1)
-	go func() {
-		line, _ := bufio.NewReader(s.In).ReadString('\n')
-		typed <- line
-	}()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case line := <-typed:
-		if strings.TrimSpace(line) != name {
-			return fmt.Errorf("nothing was removed: %s was not typed (-f does without)", name)
-		}
+	typed, err := s.line(ctx)
+	if err == nil && typed != name {
+		err = fmt.Errorf("nothing was removed: %s was not typed (-f does without)", name)
 	}
-	return nil
+	return err
 }
 
 // remove closes the tunnels to services of an environment (all where of is

@@ -1,6 +1,7 @@
 package nodes
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,19 +14,22 @@ import (
 	"skep/swarm"
 	"skep/tunnel"
 	"skep/usage"
+
+	"golang.org/x/sync/errgroup"
 )
 
 const (
 	rollbackTimeout = 2 * time.Minute
 	quorumTimeout   = 45 * time.Second // two elections, of 10 to 20 s each
+
+	defaultDriver = "docker"
 )
 
 // Create makes machines and forms them into the environment's swarm, finishing
 // first what an earlier run left half done. One that fails takes back what it
 // made.
 func (e *Environment) Create(ctx context.Context, o CreateOptions) error {
-	driver, ok := e.Drivers[o.Driver]
-	if !ok {
+	if o.Driver != "" && e.driver(o.Driver) == nil {
 		return usage.Errorf("there is no driver %q: use %s", o.Driver, strings.Join(slices.Sorted(maps.Keys(e.Drivers)), ", "))
 	}
 	unlock, err := e.Lock(ctx)
@@ -44,17 +48,25 @@ func (e *Environment) Create(ctx context.Context, o CreateOptions) error {
 	if err != nil {
 		return err
 	}
+	if o.Driver == "" {
+		if o.Driver, err = e.usualDriver(before); err != nil {
+			return err
+		}
+	}
 	specs, err := plan(e.Name, before, was.finished, o)
 	if err != nil {
 		return err
 	}
-	if len(specs) > 0 {
-		if err := driver.Check(ctx, o.Image); err != nil {
+	if specs, err = e.check(ctx, specs); err != nil {
+		return err
+	}
+	if o.Agree != nil {
+		if err := o.Agree(ctx, specs); err != nil {
 			return err
 		}
 	}
 	e.announce(specs, before)
-	err = e.create(ctx, driver, specs, was)
+	err = e.create(ctx, specs, was, o)
 	if err == nil || errors.Is(err, providers.ErrRefused) {
 		return err
 	}
@@ -62,7 +74,7 @@ func (e *Environment) Create(ctx context.Context, o CreateOptions) error {
 		err = context.Cause(ctx)
 	}
 	if !o.Keep {
-		err = errors.Join(err, e.rollback(ctx, driver, before, was))
+		err = errors.Join(err, e.rollback(ctx, specs, before, was))
 	}
 	return err
 }
@@ -81,12 +93,57 @@ func (e *Environment) announce(specs []providers.Spec, before []providers.Machin
 	}
 }
 
+// usualDriver is the one that all machines of the environment were made by.
+func (e *Environment) usualDriver(before []providers.Machine) (string, error) {
+	if len(before) == 0 {
+		return defaultDriver, nil
+	}
+	for _, m := range before {
+		if m.Driver != before[0].Driver {
+			return "", usage.Errorf("%s has machines of %s and of %s: say with -d what makes these", e.Name, before[0].Driver, m.Driver)
+		}
+	}
+	return before[0].Driver, nil
+}
+
+// byDriver parts specs by who makes them.
+func (e *Environment) byDriver(specs []providers.Spec) map[providers.Driver][]providers.Spec {
+	parts := map[providers.Driver][]providers.Spec{}
+	for _, s := range specs {
+		parts[e.driver(s.Driver)] = append(parts[e.driver(s.Driver)], s)
+	}
+	return parts
+}
+
+// check has the drivers complete what is asked of them.
+func (e *Environment) check(ctx context.Context, specs []providers.Spec) ([]providers.Spec, error) {
+	var checked []providers.Spec
+	for driver, some := range e.byDriver(specs) {
+		some, err := driver.Check(ctx, some)
+		if err != nil {
+			return nil, err
+		}
+		checked = append(checked, some...)
+	}
+	slices.SortStableFunc(checked, func(a, b providers.Spec) int {
+		return cmp.Or(cmp.Compare(a.Role, b.Role), cmp.Compare(number(a), number(b)))
+	})
+	return checked, nil
+}
+
 // create makes the machines and joins every machine that is no working member.
-func (e *Environment) create(ctx context.Context, driver providers.Driver, specs []providers.Spec, was view) error {
-	if _, err := driver.Create(ctx, specs); err != nil {
+func (e *Environment) create(ctx context.Context, specs []providers.Spec, was view, o CreateOptions) error {
+	g, gctx := errgroup.WithContext(ctx)
+	for driver, some := range e.byDriver(specs) {
+		g.Go(func() error {
+			_, err := driver.Create(gctx, some)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
 		return err
 	}
-	all, err := e.existing(ctx)
+	all, err := e.Machines(ctx)
 	if err != nil {
 		return err
 	}
@@ -110,12 +167,19 @@ func (e *Environment) create(ctx context.Context, driver providers.Driver, specs
 		if err := e.startAll(ctx, stopped); err != nil {
 			return err
 		}
-		if all, err = e.existing(ctx); err != nil { // where they answer now
+		if all, err = e.Machines(ctx); err != nil { // where they answer now
 			return err
 		}
 		todo = slices.DeleteFunc(slices.Clone(all), func(m providers.Machine) bool { return !contains(todo, m) })
 	}
-	if err := e.form(ctx, all, todo, was.manager); err != nil {
+	private, err := e.private(ctx, all, was.manager, o.Private)
+	if err != nil {
+		return err
+	}
+	if err := meets(all, private); err != nil {
+		return err
+	}
+	if err := e.form(ctx, all, todo, was.manager, private); err != nil {
 		return err
 	}
 	e.Log.Info(e.Name + " is ready")
@@ -163,12 +227,16 @@ func final(err error) bool {
 // rollback removes the machines that were not there before, even after Ctrl-C.
 // Those that joined are taken out of the swarm first: deleted as they are,
 // managers among them would take its quorum with them.
-func (e *Environment) rollback(ctx context.Context, driver providers.Driver, before []providers.Machine, was view) error {
+func (e *Environment) rollback(ctx context.Context, specs []providers.Spec, before []providers.Machine, was view) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
 	defer cancel()
 	if len(before) == 0 {
 		e.Log.Info("taking back what was made of " + e.Name)
-		return errors.Join(driver.Purge(ctx, e.Name), e.forget())
+		var errs []error
+		for driver := range e.byDriver(specs) {
+			errs = append(errs, driver.Purge(ctx, e.Name))
+		}
+		return errors.Join(append(errs, e.forget())...)
 	}
 	after, err := e.Machines(ctx)
 	if err != nil {
@@ -179,7 +247,7 @@ func (e *Environment) rollback(ctx context.Context, driver providers.Driver, bef
 		return nil
 	}
 	if was.manager == nil { // there was no swarm to hurt
-		return driver.Delete(ctx, made)
+		return e.each(made, func(d providers.Driver, some []providers.Machine) error { return d.Delete(ctx, some) })
 	}
 	manager, err := e.Engine(ctx, was.manager.Node())
 	if err != nil {

@@ -25,7 +25,6 @@ import (
 	"github.com/docker/docker/client"
 	"github.com/gofrs/flock"
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/sync/errgroup"
 )
 
 // bootTimeout is how long a machine that was started may take to serve Docker.
@@ -37,7 +36,7 @@ const leadingTrusted = 5 * time.Second
 // Environment is a named swarm and the ways to it. Close it after use.
 type Environment struct {
 	Name    string
-	Drivers map[string]providers.Driver // by name
+	Drivers map[string]providers.Driver // by name; see AnyDriver
 	Home    home.Dir
 	Log     *slog.Logger
 	// Local gives the engine of this computer, a source of images. It need not
@@ -73,43 +72,32 @@ func (e *Environment) Close() {
 	e.engines = nil
 }
 
-// Machines asks every driver for the environment's machines.
-func (e *Environment) Machines(ctx context.Context) ([]providers.Machine, error) {
-	return machines(ctx, e.Drivers, e.Name)
-}
-
-func machines(ctx context.Context, drivers map[string]providers.Driver, env string) ([]providers.Machine, error) {
-	var mu sync.Mutex
-	var all []providers.Machine
-	g, ctx := errgroup.WithContext(ctx)
-	for _, d := range drivers {
-		g.Go(func() error {
-			found, err := d.List(ctx, env)
-			mu.Lock()
-			defer mu.Unlock()
-			all = append(all, found...)
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	providers.Sort(all)
-	return all, nil
-}
-
 var errStopped = errors.New("is stopped")
 
 // ErrNoEnvironment is an environment that has no machine.
 var ErrNoEnvironment = errors.New("there is no such environment")
 
-// existing is Machines, refusing an environment that has none.
+// existing is the machines of those drivers that answer, refusing an
+// environment that has none.
 func (e *Environment) existing(ctx context.Context) ([]providers.Machine, error) {
-	all, err := e.Machines(ctx)
+	all, err := answering(ctx, e.Drivers, e.Name, e.Log)
 	if err == nil && len(all) == 0 {
-		err = fmt.Errorf("%s: %w: `skep nodes create %s` makes it", e.Name, ErrNoEnvironment, e.Name)
+		err = e.noSuch()
 	}
 	return all, err
+}
+
+// whole is Machines, refusing an environment that has none.
+func (e *Environment) whole(ctx context.Context) ([]providers.Machine, error) {
+	all, err := e.Machines(ctx)
+	if err == nil && len(all) == 0 {
+		err = e.noSuch()
+	}
+	return all, err
+}
+
+func (e *Environment) noSuch() error {
+	return fmt.Errorf("%s: %w: `skep nodes create %s` makes it", e.Name, ErrNoEnvironment, e.Name)
 }
 
 // Lock keeps two commands of this user from changing the environment at once.
@@ -216,7 +204,7 @@ func (e *Environment) connect(ctx context.Context, m providers.Machine) (*tunnel
 	if !errors.Is(err, tunnel.ErrNotPinned) && !errors.Is(err, tunnel.ErrOtherKey) && !errors.Is(err, tunnel.ErrDenied) {
 		return conn, err
 	}
-	if _, ok := e.Drivers[m.Driver].(providers.Admitter); !ok {
+	if _, ok := e.driver(m.Driver).(providers.Admitter); !ok {
 		return nil, err
 	}
 	if err := e.admit(ctx, m); err != nil {
@@ -236,7 +224,7 @@ func (e *Environment) ensureKey() error {
 
 // admit pins the host key that the driver itself reads from the machine.
 func (e *Environment) admit(ctx context.Context, m providers.Machine) error {
-	a, ok := e.Drivers[m.Driver].(providers.Admitter)
+	a, ok := e.driver(m.Driver).(providers.Admitter)
 	if !ok {
 		return nil
 	}

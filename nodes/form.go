@@ -19,8 +19,8 @@ import (
 // serves, managers one after another, workers at once. It returns when all of
 // them are Ready and labelled. Where there is no manager to join, the first
 // machine in todo that can makes the swarm.
-func (e *Environment) form(ctx context.Context, all, todo []providers.Machine, manager *swarm.Engine) error {
-	f := &forming{env: e, manager: manager, open: make(chan struct{})}
+func (e *Environment) form(ctx context.Context, all, todo []providers.Machine, manager *swarm.Engine, private bool) error {
+	f := &forming{env: e, manager: manager, private: private, open: make(chan struct{})}
 	i := slices.IndexFunc(all, func(m providers.Machine) bool {
 		if manager != nil {
 			return m.Name == manager.Node()
@@ -58,9 +58,10 @@ func contains(all []providers.Machine, m providers.Machine) bool {
 
 // forming is one form under way.
 type forming struct {
-	env   *Environment
-	first providers.Machine // makes the swarm, or has it
-	turn  sync.Mutex        // managers join one after another
+	env     *Environment
+	private bool              // at which addresses nodes reach each other
+	first   providers.Machine // makes the swarm, or has it
+	turn    sync.Mutex        // managers join one after another
 
 	manager *swarm.Engine // of the first; nil until there is a swarm
 
@@ -76,7 +77,7 @@ func (f *forming) openSwarm(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := engine.Init(ctx, f.first.Address); err != nil {
+		if err := engine.Init(ctx, reached(f.first, f.private)); err != nil {
 			return err
 		}
 		f.manager = engine
@@ -117,7 +118,7 @@ func (f *forming) add(ctx context.Context, m providers.Machine) error {
 		defer f.turn.Unlock()
 		token = f.tokens.Manager
 	}
-	if err := engine.Join(ctx, m.Address, f.first.Address, token); err != nil {
+	if err := engine.Join(ctx, reached(m, f.private), reached(f.first, f.private), token); err != nil {
 		return err
 	}
 	if m.Role == providers.Manager {

@@ -47,9 +47,9 @@ func (f *fake) called(call string, names ...string) {
 	f.calls = append(f.calls, strings.TrimSpace(call+" "+strings.Join(names, " ")))
 }
 
-func (f *fake) Check(_ context.Context, image string) error {
-	f.called("check", image)
-	return f.checkErr
+func (f *fake) Check(_ context.Context, specs []providers.Spec) ([]providers.Spec, error) {
+	f.called("check", specs[0].Image)
+	return specs, f.checkErr
 }
 
 func (f *fake) Create(_ context.Context, specs []providers.Spec) ([]providers.Machine, error) {
@@ -343,7 +343,7 @@ func TestListAllKeepsEnvironmentsApart(t *testing.T) {
 	e, _ := environment(t, d)
 	var mu sync.Mutex
 	var opened []string
-	found, err := ListAll(t.Context(), e.Drivers, func(env string) *Environment {
+	found, err := ListAll(t.Context(), e.Drivers, e.Log, func(env string) *Environment {
 		mu.Lock()
 		defer mu.Unlock()
 		opened = append(opened, env)
@@ -368,7 +368,7 @@ func TestListAllKeepsEnvironmentsApart(t *testing.T) {
 		t.Errorf("names %v, %v", names, err)
 	}
 	d.listErr = errors.New("no route")
-	if _, err := ListAll(t.Context(), e.Drivers, nil); !errors.Is(err, d.listErr) {
+	if _, err := ListAll(t.Context(), e.Drivers, e.Log, nil); !errors.Is(err, d.listErr) {
 		t.Errorf("error %v", err)
 	}
 	if _, err := Names(t.Context(), e.Drivers); !errors.Is(err, d.listErr) {

@@ -20,6 +20,7 @@ type Node struct {
 	Role           string    `json:"role"`
 	Driver         string    `json:"driver"`
 	Region         string    `json:"region"`
+	Size           string    `json:"size"`
 	Address        string    `json:"address"`
 	PrivateAddress string    `json:"private_address"`
 	Status         string    `json:"status"` // running or stopped
@@ -43,8 +44,8 @@ func (e *Environment) List(ctx context.Context) ([]Node, error) {
 }
 
 // ListAll is the nodes of all environments that the drivers know.
-func ListAll(ctx context.Context, drivers map[string]providers.Driver, open func(env string) *Environment) ([]Node, error) {
-	all, err := machines(ctx, drivers, "")
+func ListAll(ctx context.Context, drivers map[string]providers.Driver, log *slog.Logger, open func(env string) *Environment) ([]Node, error) {
+	all, err := answering(ctx, drivers, "", log)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +90,7 @@ func (e *Environment) rows(ctx context.Context, all []providers.Machine) []Node 
 	rows := make([]Node, 0, len(all))
 	for _, m := range all {
 		row := Node{
-			Env: m.Env, Name: m.Name, Role: string(m.Role), Driver: m.Driver, Region: m.Region,
+			Env: m.Env, Name: m.Name, Role: string(m.Role), Driver: m.Driver, Region: m.Region, Size: m.Size,
 			Address: m.Address, PrivateAddress: m.PrivateAddress, Status: "stopped", Swarm: "none",
 			HourlyUSD: m.HourlyUSD, Created: m.Created,
 		}
@@ -110,7 +111,7 @@ func (e *Environment) rows(ctx context.Context, all []providers.Machine) []Node 
 
 // Names lists the environments that the drivers know.
 func Names(ctx context.Context, drivers map[string]providers.Driver) ([]string, error) {
-	all, err := machines(ctx, drivers, "")
+	all, err := answering(ctx, drivers, "", slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 
@@ -11,11 +12,17 @@ import (
 
 // CreateOptions are what `nodes create` asks for.
 type CreateOptions struct {
-	Managers, Workers int // how many more; with neither, 1 and 2 in a new environment
-	Driver            string
+	Managers, Workers int      // how many more; with neither, 1 and 2 in a new environment
+	Driver            string   // "" is the one that the environment has, docker where it has none
 	Regions           []string // machines are spread over them in turn
-	Image             string   // "" is the driver's own
-	Keep              bool     // what a failed create made stays
+	Size              string   // this and Image: "" is the driver's own
+	Image             string
+	Hosts             []string          // hosts that exist, USER@ADDRESS[:PORT], in place of numbers
+	Options           map[string]string // what only the driver knows
+	Private           bool              // nodes reach each other at their private addresses
+	Keep              bool              // what a failed create made stays
+	// Agree is asked before anything is made that costs something; nil agrees.
+	Agree func(ctx context.Context, specs []providers.Spec) error
 }
 
 // mostManagers is Docker's own advice: every one of them agrees to every change.
@@ -32,10 +39,14 @@ func plan(env string, all []providers.Machine, finished map[string]bool, o Creat
 	if o.Managers < 0 || o.Workers < 0 {
 		return nil, usage.Errorf("the number of nodes cannot be negative")
 	}
+	o, err := withHosts(all, o)
+	if err != nil {
+		return nil, err
+	}
 	batch := unfinishedBatch(all, finished)
 	unspecified := o.Managers == 0 && o.Workers == 0
 	names := missing(batch, all)
-	if unspecified && len(all) == 0 && len(batch) == 0 {
+	if unspecified && len(all) == 0 && len(batch) == 0 && len(o.Hosts) == 0 {
 		o.Managers, o.Workers = 1, 2
 	}
 	if !unspecified && slices.ContainsFunc(all, func(m providers.Machine) bool { return !finished[m.Name] && asksFor(env, m.Batch, o) }) {
@@ -56,9 +67,63 @@ func plan(env string, all []providers.Machine, finished map[string]bool, o Creat
 	fresh := append(numbered(env, providers.Manager, o.Managers, all, names), numbered(env, providers.Worker, o.Workers, all, names)...)
 	if len(batch) > 0 {
 		// What is missing belongs to the batch that it was asked for with.
-		return append(specs(env, names, batch, o), specs(env, fresh, fresh, o)...), nil
+		of := o
+		of.Driver, of.Hosts = driverOf(batch, all, o.Driver), nil
+		return append(specs(env, names, batch, of), specs(env, fresh, fresh, o)...), nil
 	}
 	return specs(env, fresh, fresh, o), nil
+}
+
+// withHosts counts hosts that are named: those that the environment has already
+// are left out, and the first of a new environment is its manager, unless the
+// options say how many are.
+func withHosts(all []providers.Machine, o CreateOptions) (CreateOptions, error) {
+	if len(o.Hosts) == 0 {
+		return o, nil
+	}
+	managers, workers := o.Managers, o.Workers
+	if managers == 0 && !slices.ContainsFunc(all, func(m providers.Machine) bool { return m.Role == providers.Manager }) {
+		managers = 1
+	}
+	if workers == 0 {
+		workers = max(0, len(o.Hosts)-managers)
+	}
+	if managers+workers != len(o.Hosts) {
+		return o, usage.Errorf("%d hosts cannot be %d managers and %d workers", len(o.Hosts), managers, workers)
+	}
+	for i, h := range o.Hosts {
+		if slices.Contains(o.Hosts[:i], h) {
+			return o, usage.Errorf("host %s is named twice", h)
+		}
+	}
+	there := func(h string) bool {
+		return slices.ContainsFunc(all, func(m providers.Machine) bool { return m.Host == h })
+	}
+	var left []string
+	o.Managers, o.Workers = 0, 0
+	for i, h := range o.Hosts {
+		switch {
+		case there(h):
+		case i < managers:
+			o.Managers++
+			left = append(left, h)
+		default:
+			o.Workers++
+			left = append(left, h)
+		}
+	}
+	o.Hosts = left
+	return o, nil
+}
+
+// driverOf is the driver that a batch was begun with.
+func driverOf(batch []string, all []providers.Machine, otherwise string) string {
+	for _, m := range all {
+		if slices.Contains(batch, m.Name) {
+			return m.Driver
+		}
+	}
+	return otherwise
 }
 
 // unfinishedBatch is the names of all machines asked for together with those
@@ -109,6 +174,10 @@ func asksFor(env string, batch []string, o CreateOptions) bool {
 	return managers == o.Managers && workers == o.Workers
 }
 
+func number(s providers.Spec) int {
+	return providers.Machine{Env: s.Env, Name: s.Name, Role: s.Role}.Number()
+}
+
 func roleOf(env, name string) providers.Role {
 	if (providers.Machine{Env: env, Name: name, Role: providers.Manager}).Number() > 0 {
 		return providers.Manager
@@ -138,7 +207,13 @@ func numbered(env string, role providers.Role, n int, all []providers.Machine, o
 func specs(env string, names, batch []string, o CreateOptions) []providers.Spec {
 	var all []providers.Spec
 	for i, name := range names {
-		s := providers.Spec{Env: env, Name: name, Role: roleOf(env, name), Image: o.Image, Batch: batch}
+		s := providers.Spec{
+			Env: env, Name: name, Role: roleOf(env, name), Driver: o.Driver,
+			Size: o.Size, Image: o.Image, Options: o.Options, Batch: batch,
+		}
+		if i < len(o.Hosts) { // managers come first in both
+			s.Host = o.Hosts[i]
+		}
 		if len(o.Regions) > 0 {
 			s.Region = o.Regions[i%len(o.Regions)]
 		}

@@ -22,7 +22,7 @@ func (e *Environment) Start(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	all, err := e.existing(ctx)
+	all, err := e.whole(ctx)
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func (e *Environment) startSome(ctx context.Context, some []providers.Machine) e
 	if err := e.startAll(ctx, some); err != nil {
 		return err
 	}
-	now, err := e.existing(ctx) // ports of a local node change
+	now, err := e.whole(ctx) // ports of a local node change
 	if err != nil {
 		return err
 	}
@@ -116,15 +116,11 @@ func (e *Environment) startSome(ctx context.Context, some []providers.Machine) e
 }
 
 func (e *Environment) startAll(ctx context.Context, all []providers.Machine) error {
-	var errs []error
-	for name, driver := range e.Drivers {
-		stopped := slices.DeleteFunc(slices.Clone(all), func(m providers.Machine) bool { return m.Driver != name || m.Running })
-		for _, m := range stopped {
-			e.Log.Info("starting", "node", m.Name)
-		}
-		errs = append(errs, driver.Start(ctx, stopped))
+	stopped := slices.DeleteFunc(slices.Clone(all), func(m providers.Machine) bool { return m.Running })
+	for _, m := range stopped {
+		e.Log.Info("starting", "node", m.Name)
 	}
-	return errors.Join(errs...)
+	return e.each(stopped, func(d providers.Driver, some []providers.Machine) error { return d.Start(ctx, some) })
 }
 
 // Stop stops the environment's machines; they keep their data and addresses.
@@ -134,19 +130,19 @@ func (e *Environment) Stop(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	all, err := e.existing(ctx)
+	all, err := e.whole(ctx)
 	if err != nil {
 		return err
 	}
-	var errs []error
-	for name, driver := range e.Drivers {
-		running := slices.DeleteFunc(slices.Clone(all), func(m providers.Machine) bool { return m.Driver != name || !m.Running })
-		for _, m := range running {
-			e.Log.Info("stopping", "node", m.Name)
-		}
-		errs = append(errs, driver.Stop(ctx, running))
+	running := slices.DeleteFunc(slices.Clone(all), func(m providers.Machine) bool { return !m.Running })
+	for _, m := range running {
+		e.Log.Info("stopping", "node", m.Name)
 	}
-	return errors.Join(errs...)
+	err = e.each(running, func(d providers.Driver, some []providers.Machine) error { return d.Stop(ctx, some) })
+	if bill := billing(all); bill > 0 {
+		e.Log.Warn("machines that are off still bill " + dollars(bill) + ": only `skep nodes rm " + e.Name + "` ends that")
+	}
+	return err
 }
 
 // Shell connects to a node, by default to the first manager that runs, and

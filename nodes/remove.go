@@ -30,16 +30,58 @@ func (e *Environment) RemoveAll(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	e.Close()
-	var errs []error
-	for _, driver := range e.Drivers {
-		errs = append(errs, driver.Purge(ctx, e.Name))
+	all, _, unasked := ask(ctx, e.Drivers, e.Name)
+	if err := e.refuseOrphaned(ctx, all); err != nil {
+		return err
 	}
-	if err := errors.Join(errs...); err != nil {
+	e.Close()
+	// One that does not answer is asked all the same: it says what it is about.
+	errs := make([]error, 0, len(e.Drivers))
+	for _, driver := range e.Drivers {
+		if err := driver.Purge(ctx, e.Name); !errors.Is(err, providers.ErrAbsent) {
+			errs = append(errs, err)
+		}
+	}
+	err = errors.Join(errs...)
+	if err == nil {
+		err = errors.Join(unasked...)
+	}
+	if err != nil {
 		return fmt.Errorf("remove %s: %w", e.Name, err)
 	}
 	e.Log.Info(e.Name + " is gone: nothing of it is left")
+	if bill := billing(all); bill > 0 {
+		e.Log.Info("no longer billed: " + dollars(bill))
+	}
 	return e.forget()
+}
+
+// refuseOrphaned refuses to remove an environment that has nodes of a driver
+// which is not set up here: nobody would know of them any more, and they may bill.
+func (e *Environment) refuseOrphaned(ctx context.Context, all []providers.Machine) error {
+	if !slices.ContainsFunc(all, func(m providers.Machine) bool { return m.Role == providers.Manager && m.Running }) {
+		return nil
+	}
+	asking, cancel := context.WithTimeout(ctx, seenWithin)
+	defer cancel()
+	manager, err := e.manager(asking, all)
+	if err != nil {
+		return nil // it tells of nobody
+	}
+	members, err := manager.Members(asking)
+	if err != nil {
+		return nil
+	}
+	for _, n := range members {
+		made, known := n.Spec.Labels[swarm.LabelDriver]
+		if !known || slices.ContainsFunc(all, func(m providers.Machine) bool { return m.Name == n.Description.Hostname }) {
+			continue
+		}
+		if _, err := e.driver(made).List(ctx, e.Name); errors.Is(err, providers.ErrAbsent) {
+			return fmt.Errorf("%s, a node of %s, would be left behind: %s: %w", n.Description.Hostname, e.Name, made, err)
+		}
+	}
+	return nil
 }
 
 // forget removes what is kept of the environment on this computer.
@@ -63,7 +105,7 @@ func (e *Environment) Remove(ctx context.Context, named []string, loseData bool,
 		return err
 	}
 	defer unlock()
-	all, err := e.existing(ctx)
+	all, err := e.whole(ctx)
 	if err != nil {
 		return err
 	}
@@ -100,6 +142,9 @@ func (e *Environment) Remove(ctx context.Context, named []string, loseData bool,
 			return fmt.Errorf("remove %s: %w", m.Name, err)
 		}
 		e.Log.Info("removed", "node", m.Name)
+	}
+	if bill := billing(going); bill > 0 {
+		e.Log.Info("no longer billed: " + dollars(bill))
 	}
 	return nil
 }
@@ -265,7 +310,7 @@ func (e *Environment) takeOut(ctx context.Context, manager *swarm.Engine, m prov
 		e.leave(ctx, m)
 	}
 	e.drop(m.Name)
-	if err := e.Drivers[m.Driver].Delete(ctx, []providers.Machine{m}); err != nil {
+	if err := e.driver(m.Driver).Delete(ctx, []providers.Machine{m}); err != nil {
 		return err
 	}
 	for _, n := range members {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"skep/providers"
 	"skep/swarm"
 
 	api "github.com/docker/docker/api/types/swarm"
@@ -198,7 +199,7 @@ func TestRollbackTakesWhatJoinedOutOfTheSwarm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := v.e.rollback(t.Context(), v.d, before, was); err != nil {
+	if err := v.e.rollback(t.Context(), []providers.Spec{{Driver: "fake"}}, before, was); err != nil {
 		t.Fatal(err)
 	}
 	v.has("leave w1", "delete w1", "strike w1", "make m2 a worker", "demoted m2", "leave m2", "delete m2", "strike m2")

@@ -35,12 +35,15 @@ type Machine struct {
 	Role           Role
 	Driver         string
 	Region         string
+	Size           string
+	Host           string // as the user named it, where it was there before
 	Address        string // where others reach it
-	PrivateAddress string // where the environment's nodes reach it
+	PrivateAddress string // where machines of its region reach it
+	Local          bool   // no other computer reaches it: a container or a VM on this one
 	Running        bool
 	Fresh          bool     // made, but never started
 	Batch          []string // names of all machines that were asked for with it
-	HourlyUSD      float64
+	HourlyUSD      float64  // what it costs, whether it runs or not
 	Created        time.Time
 	SSH            tunnel.Endpoint // KnownHosts is left to the caller
 }
@@ -49,21 +52,28 @@ type Machine struct {
 type Spec struct {
 	Env, Name string
 	Role      Role
-	Region    string
-	Image     string   // "" is the driver's own
-	Batch     []string // names of all machines that are asked for together
+	Driver    string            // as it was asked for: one driver may go by many names
+	Region    string            // this and the next two: "" is the driver's own
+	Size      string            //
+	Image     string            //
+	Host      string            // USER@ADDRESS[:PORT] of a host that exists, for drivers that make none
+	Options   map[string]string // what only this driver knows
+	Batch     []string          // names of all machines that are asked for together
+	HourlyUSD float64           // filled in by Check
 }
 
 // Driver makes machines. Every call may be repeated: what is there already is
 // left as it is, and what is gone already is not an error.
 type Driver interface {
-	// Check fails with one clear line where the driver cannot work here: no
-	// engine, no token, no such image. It makes nothing that costs anything.
-	Check(ctx context.Context, image string) error
+	// Check fails with one clear line where the driver cannot make these: no
+	// engine, no token, no such image. It returns them with what they leave to
+	// the driver and their price filled in, and makes nothing that costs anything.
+	Check(ctx context.Context, specs []Spec) ([]Spec, error)
 	// Create makes a batch of one environment and returns once all of them
 	// are started; what they share (key, network) is made once.
 	Create(ctx context.Context, specs []Spec) ([]Machine, error)
-	// List asks the provider, by label or tag. An empty name is every environment.
+	// List asks the provider, by label or tag. An empty name is every
+	// environment. It fails with ErrAbsent where the driver cannot have any.
 	List(ctx context.Context, env string) ([]Machine, error)
 	Start(ctx context.Context, machines []Machine) error
 	Stop(ctx context.Context, machines []Machine) error
@@ -100,6 +110,13 @@ func Sort(machines []Machine) {
 
 // ErrBoot is a machine that will not come up however long one waits.
 var ErrBoot = errors.New("it does not boot")
+
+// Lent says whether the machine was there before its environment, and outlives it.
+func (m Machine) Lent() bool { return m.Host != "" }
+
+// ErrAbsent is a driver that has nothing to work with here: no credentials, no
+// tool, no engine. It has made nothing from here, and is asked for nothing.
+var ErrAbsent = errors.New("not set up here")
 
 // ErrRefused is a Create that ended before it made anything: there is nothing
 // to take back.

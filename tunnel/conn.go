@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"os"
 	"strings"
@@ -36,6 +35,7 @@ type Endpoint struct {
 	User       string
 	KeyFile    string // private key
 	KnownHosts string // file of pinned host keys
+	TrustFirst bool   // pin the key that the machine shows where none is pinned yet
 }
 
 // Conn is one SSH connection to a machine; everything is multiplexed over it.
@@ -100,12 +100,9 @@ func clientConfig(e Endpoint) (*ssh.ClientConfig, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse private key %s: %w", e.KeyFile, err)
 	}
-	pinned, err := knownhosts.New(e.KnownHosts)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w in %s", ErrNotPinned, e.KnownHosts)
-	}
+	pinned, err := hostKeys(e)
 	if err != nil {
-		return nil, fmt.Errorf("read the pinned host keys: %w", err)
+		return nil, err
 	}
 	config := &ssh.ClientConfig{
 		User:              e.User,
@@ -124,7 +121,7 @@ func explain(ctx context.Context, e Endpoint, err error) error {
 	var key *knownhosts.KeyError
 	switch {
 	case errors.As(err, &key) && len(key.Want) > 0:
-		return fmt.Errorf("%w in %s: refused", ErrOtherKey, e.KnownHosts)
+		return fmt.Errorf("%w in %s: refused, for it may be another machine at that address", ErrOtherKey, e.KnownHosts)
 	case errors.As(err, &key):
 		return fmt.Errorf("%w in %s", ErrNotPinned, e.KnownHosts)
 	case strings.Contains(err.Error(), "unable to authenticate"):

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gofrs/flock"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
 )
@@ -32,6 +33,30 @@ func Pin(file string, keys map[string]ssh.PublicKey) error {
 	})
 }
 
+// hostKeys checks the key that a machine shows against the pinned one.
+func hostKeys(e Endpoint) (ssh.HostKeyCallback, error) {
+	pinned, err := knownhosts.New(e.KnownHosts)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && e.TrustFirst:
+		pinned = func(string, net.Addr, ssh.PublicKey) error { return &knownhosts.KeyError{} }
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%w in %s", ErrNotPinned, e.KnownHosts)
+	case err != nil:
+		return nil, fmt.Errorf("read the pinned host keys: %w", err)
+	}
+	if !e.TrustFirst {
+		return pinned, nil
+	}
+	return func(host string, remote net.Addr, key ssh.PublicKey) error {
+		err := pinned(host, remote, key)
+		var unknown *knownhosts.KeyError
+		if errors.As(err, &unknown) && len(unknown.Want) == 0 {
+			return Pin(e.KnownHosts, map[string]ssh.PublicKey{e.Name: key})
+		}
+		return err
+	}, nil
+}
+
 // Unpin forgets the host keys of machines.
 func Unpin(file string, names ...string) error {
 	return rewrite(file, func(lines []string) []string {
@@ -45,8 +70,13 @@ func lineName(line string) string {
 }
 
 // rewrite replaces a file of lines as a whole, so that a reader never sees
-// half of it.
+// half of it. Writers take turns, those of other processes as well.
 func rewrite(file string, change func([]string) []string) error {
+	turn := flock.New(filepath.Join(filepath.Dir(file), ".lock"))
+	if err := turn.Lock(); err != nil {
+		return fmt.Errorf("write the pinned host keys: %w", err)
+	}
+	defer func() { _ = turn.Close() }()
 	content, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("read the pinned host keys: %w", err)

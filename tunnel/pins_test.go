@@ -99,7 +99,7 @@ func TestPinsAreTheOwnersAlone(t *testing.T) {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
 	files, err := os.ReadDir(filepath.Dir(file))
-	if err != nil || len(files) != 1 {
+	if err != nil || len(files) != 2 || files[0].Name() != ".lock" {
 		t.Errorf("left in the folder: %v, %v", files, err)
 	}
 }

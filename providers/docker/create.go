@@ -166,7 +166,7 @@ func (d *Driver) createOne(ctx context.Context, docker *client.Client, spec prov
 	defer cancel()
 	labels := map[string]string{
 		labelEnv: spec.Env, labelNode: spec.Name, labelRole: string(spec.Role),
-		labelRegion: cmp.Or(spec.Region, "local"), labelBatch: strings.Join(spec.Batch, ","),
+		labelRegion: cmp.Or(spec.Region, localRegion), labelBatch: strings.Join(spec.Batch, ","),
 	}
 	// The volume is made with the container, so that it never lacks its label.
 	host.Mounts = []mount.Mount{{

@@ -6,16 +6,19 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"skep/providers"
 	"skep/tunnel"
+	"skep/usage"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
@@ -28,6 +31,7 @@ import (
 const Name = "docker"
 
 const (
+	localRegion     = "local"
 	labelEnv        = "skep.env"
 	labelNode       = "skep.node"
 	labelRole       = "skep.role"
@@ -66,7 +70,26 @@ func (d *Driver) Engine() (*client.Client, error) {
 
 // Check asks the engine for a sign of life and for the node image, which it
 // builds where it is missing and skep knows how.
-func (d *Driver) Check(ctx context.Context, image string) error {
+func (d *Driver) Check(ctx context.Context, specs []providers.Spec) ([]providers.Spec, error) {
+	specs = slices.Clone(specs)
+	for i, s := range specs {
+		switch {
+		case s.Size != "":
+			return nil, usage.Errorf("the docker driver knows no sizes: leave --size out")
+		case s.Host != "":
+			return nil, usage.Errorf("the docker driver makes its own machines: --host goes with -d ssh")
+		case len(s.Options) > 0:
+			return nil, usage.Errorf("the docker driver has no options: leave --driver-opt out")
+		}
+		specs[i].Region = cmp.Or(s.Region, localRegion)
+	}
+	if err := d.alive(ctx); err != nil {
+		return nil, err
+	}
+	return specs, d.ensureImage(ctx, specs[0].Image)
+}
+
+func (d *Driver) alive(ctx context.Context) error {
 	docker, err := d.Engine()
 	if err != nil {
 		return fmt.Errorf("the local Docker engine: %w", err)
@@ -77,7 +100,7 @@ func (d *Driver) Check(ctx context.Context, image string) error {
 	if _, err := docker.Ping(ctx); err != nil {
 		return fmt.Errorf("the local Docker engine does not answer at %s: is it running? %w", docker.DaemonHost(), cause(err))
 	}
-	return d.ensureImage(ctx, image)
+	return nil
 }
 
 // cause takes the client's own advice out of a connection error, for ours says more.
@@ -96,6 +119,9 @@ func (d *Driver) List(ctx context.Context, env string) ([]providers.Machine, err
 		return nil, err
 	}
 	found, err := docker.ContainerList(ctx, container.ListOptions{All: true, Filters: byEnv(env)})
+	if err != nil && none(docker) {
+		return nil, fmt.Errorf("no Docker engine on this computer: %w", providers.ErrAbsent)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list the nodes on the local engine: %w", err)
 	}
@@ -121,6 +147,7 @@ func (d *Driver) machine(c container.Summary) providers.Machine {
 		Role:    providers.Role(c.Labels[labelRole]),
 		Driver:  Name,
 		Region:  c.Labels[labelRegion],
+		Local:   true,
 		Running: c.State == container.StateRunning || c.State == container.StateRestarting,
 		Fresh:   c.State == container.StateCreated,
 		Batch:   strings.Split(c.Labels[labelBatch], ","),

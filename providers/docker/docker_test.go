@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -12,6 +13,7 @@ import (
 
 	"skep/providers"
 	"skep/tunnel"
+	"skep/usage"
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/network"
@@ -47,7 +49,7 @@ func TestMachineIsWhatTheContainersLabelsSay(t *testing.T) {
 	})
 	want := providers.Machine{
 		Env: "dev", Name: "dev-worker-2", Role: providers.Worker, Driver: "docker", Region: "attic",
-		Address: "10.201.0.4", PrivateAddress: "10.201.0.4", Running: true,
+		Address: "10.201.0.4", PrivateAddress: "10.201.0.4", Local: true, Running: true,
 		Batch:   []string{"dev-manager-1", "dev-worker-1", "dev-worker-2"},
 		Created: time.Unix(1_700_000_000, 0).UTC(),
 		SSH:     tunnel.Endpoint{Name: "dev-worker-2", Address: "127.0.0.1:32768", User: "root", KeyFile: d.Key},
@@ -171,13 +173,32 @@ func TestOneMachineThatFailsDoesNotHoldUpTheOthers(t *testing.T) {
 func TestAnEngineOutOfReachIsNamed(t *testing.T) {
 	t.Setenv("DOCKER_HOST", "unix:///nowhere.sock")
 	d := &Driver{}
-	oneLine(t, d.Check(t.Context(), ""), "unix:///nowhere.sock", "is it running?")
+	oneLine(t, check(t, d), "unix:///nowhere.sock", "is it running?")
 	_, err := d.List(t.Context(), "dev")
 	oneLine(t, err, "unix:///nowhere.sock")
 
 	t.Setenv("DOCKER_HOST", "tcp://192.0.2.1:2375")
-	oneLine(t, (&Driver{}).Check(t.Context(), ""), "tcp://192.0.2.1:2375", "own 127.0.0.1")
+	oneLine(t, check(t, &Driver{}), "tcp://192.0.2.1:2375", "own 127.0.0.1")
 
 	t.Setenv("DOCKER_HOST", "nonsense")
-	oneLine(t, (&Driver{}).Check(t.Context(), ""), "nonsense")
+	oneLine(t, check(t, &Driver{}), "nonsense")
+}
+
+func check(t *testing.T, d *Driver) error {
+	t.Helper()
+	_, err := d.Check(t.Context(), make([]providers.Spec, 1))
+	return err
+}
+
+func TestCheckRefusesWhatGoesWithOtherDrivers(t *testing.T) {
+	for want, s := range map[string]providers.Spec{
+		"--size":       {Size: "s-1vcpu-1gb"},
+		"--host":       {Host: "root@192.0.2.1"},
+		"--driver-opt": {Options: map[string]string{"virtualbox-memory": "2048"}},
+	} {
+		var wrong usage.Error
+		if _, err := (&Driver{}).Check(t.Context(), []providers.Spec{s}); !errors.As(err, &wrong) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v", want, err)
+		}
+	}
 }

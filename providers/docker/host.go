@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/docker/docker/client"
 )
@@ -28,6 +29,17 @@ func open() (*client.Client, error) {
 		}
 	}
 	return client.NewClientWithOpts(options...)
+}
+
+// none says whether the computer has no engine at all: nobody named one, and
+// the usual socket is not there.
+func none(docker *client.Client) bool {
+	if os.Getenv(client.EnvOverrideHost) != "" {
+		return false
+	}
+	socket, unix := strings.CutPrefix(docker.DaemonHost(), "unix://")
+	_, err := os.Stat(socket)
+	return unix && errors.Is(err, fs.ErrNotExist)
 }
 
 // contextHost reads the address of the CLI's current context, "" for the
