@@ -21,6 +21,7 @@ import (
 // with no engine, sent once a region, deployed, looked after, reached by the
 // docker CLI, and all that again when a manager has died.
 func TestApps(t *testing.T) {
+	t.Parallel()
 	u := newUser(t)
 	env := u.environment("apps")
 	u.must("nodes", "create", "-m", "3", "-w", "1", "--region", "eu,us", env)

@@ -100,6 +100,7 @@ func (c clustered) wantRows(s server, rows int) {
 // through another, and the death of the leader is survived. All clusters are in
 // one environment, and survive the stop of a node together.
 func TestRqliteInAllWays(t *testing.T) {
+	t.Parallel()
 	u := newUser(t)
 	env := u.environment("ways")
 	u.must("nodes", "create", env)

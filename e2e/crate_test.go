@@ -13,6 +13,7 @@ const crateImage = "skep-test/crate:5.10" // the stand-in
 // The stand-in refuses what the real server would, so that a cluster of it
 // shows that settings and order are right; it stores nothing.
 func TestCrate(t *testing.T) {
+	t.Parallel()
 	u := newUser(t)
 	env := u.environment("crate")
 	u.must("nodes", "create", env)

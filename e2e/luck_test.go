@@ -139,6 +139,7 @@ func lackingImage(t *testing.T) string {
 
 // What cannot be deployed is refused in one line and changes nothing.
 func TestDeployRefused(t *testing.T) {
+	t.Parallel()
 	u := newUser(t)
 	env := u.environment("deploy")
 	u.refused(1, []string{env, "nodes create"}, "rqlite", "create", env)

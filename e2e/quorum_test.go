@@ -117,6 +117,7 @@ func managersGone(t *testing.T, u *user, env string) {
 
 // Volumes of an earlier life are nobody's to take or to remove by the way.
 func TestOldVolumeRefused(t *testing.T) {
+	t.Parallel()
 	u := newUser(t)
 	env := u.environment("volume")
 	u.must("nodes", "create", "-m", "1", env)

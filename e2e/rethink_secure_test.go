@@ -17,6 +17,7 @@ import (
 // Passwords and certificates: kept where nobody else looks, changed while the
 // cluster runs, found again by another computer.
 func TestRethinkIsSecure(t *testing.T) {
+	t.Parallel()
 	u := newUser(t)
 	c := &cluster{user: u, env: u.environment("secure"), servers: 2}
 	u.must("nodes", "create", "-m", "1", c.env)
@@ -123,6 +124,7 @@ func speaksTLS(t *testing.T, c *cluster) {
 
 // More and fewer joiners: no table loses its only replica by the way.
 func TestRethinkGrowsAndShrinks(t *testing.T) {
+	t.Parallel()
 	u := newUser(t)
 	c := &cluster{user: u, env: u.environment("grow"), servers: 2}
 	u.must("nodes", "create", "-m", "1", c.env)

@@ -13,6 +13,7 @@ import (
 // Over a SOCKS5 proxy a client on this computer reaches services and single
 // tasks by the names that they have among themselves.
 func TestSocks(t *testing.T) {
+	t.Parallel()
 	u := newUser(t)
 	env := u.environment("socks")
 	u.must("nodes", "create", "-m", "1", env)

@@ -12,6 +12,7 @@ import (
 // The main job, by hand as the README tells it: from nothing to a database
 // cluster behind a tunnel, through the loss of nodes, and back to nothing.
 func TestStory(t *testing.T) {
+	t.Parallel()
 	u := newUser(t)
 	env := u.environment("story")
 
@@ -203,6 +204,7 @@ func databaseRecreated(t *testing.T, u *user, env string, db rqlite) {
 
 // Anybody else with the engine finds and removes what somebody made.
 func TestAnotherComputer(t *testing.T) {
+	t.Parallel()
 	first, second := newUser(t), newUser(t)
 	env := first.environment("other")
 	first.must("nodes", "create", "-m", "1", env)
