@@ -24,7 +24,7 @@ func (s *skep) nodesCommand() *cobra.Command {
 func (s *skep) nodesCreate() *cobra.Command {
 	var o nodes.CreateOptions
 	var options []string
-	var yes bool
+	var yes, guarded bool
 	c := &cobra.Command{
 		Use: "create [flags] ENV", Short: "Create machines and form them into a swarm",
 		Long: `Create machines and form them into a swarm, or add machines to one.
@@ -47,6 +47,10 @@ back what it made.`,
 			if c.Flags().Changed("driver") && o.Driver == "" {
 				return usage.Errorf("-d names a driver: docker, or one that docker-machine knows")
 			}
+			if c.Flags().Changed("firewall") && guarded && o.NoFirewall {
+				return usage.Errorf("--firewall and --no-firewall are opposites: say one of them")
+			}
+			o.NoFirewall = o.NoFirewall || !guarded
 			if o.Options, err = driverOptions(options); err != nil {
 				return err
 			}
@@ -64,6 +68,8 @@ back what it made.`,
 	f.StringSliceVarP(&o.Hosts, "host", "H", nil, "hosts that exist, USER@ADDRESS[:PORT], for -d ssh")
 	f.StringArrayVar(&options, "driver-opt", nil, "what only the driver knows, KEY=VALUE")
 	f.BoolVar(&o.Private, "private", false, "let the nodes reach each other at their private addresses")
+	f.BoolVarP(&guarded, "firewall", "F", true, "let in SSH, the other nodes and published ports only, on machines that are not on this computer")
+	f.BoolVar(&o.NoFirewall, "no-firewall", false, "leave the machines without a firewall of skep's")
 	f.BoolVarP(&yes, "yes", "y", false, "do not ask before making machines that cost something")
 	f.BoolVarP(&yes, "force", "f", false, "the same as --yes")
 	f.StringVar(&o.Image, "image", "", "image of the machines (default the driver's own)")

@@ -179,7 +179,7 @@ func (e *Environment) create(ctx context.Context, specs []providers.Spec, was vi
 	if err := meets(all, private); err != nil {
 		return err
 	}
-	if err := e.form(ctx, all, todo, was.manager, private); err != nil {
+	if err := e.form(ctx, all, todo, was.manager, private, o); err != nil {
 		return err
 	}
 	e.Log.Info(e.Name + " is ready")
@@ -232,6 +232,8 @@ func (e *Environment) rollback(ctx context.Context, specs []providers.Spec, befo
 	defer cancel()
 	if len(before) == 0 {
 		e.Log.Info("taking back what was made of " + e.Name)
+		made, _, _ := ask(ctx, e.Drivers, e.Name)
+		e.release(ctx, made)
 		var errs []error
 		for driver := range e.byDriver(specs) {
 			errs = append(errs, driver.Purge(ctx, e.Name))
@@ -247,6 +249,7 @@ func (e *Environment) rollback(ctx context.Context, specs []providers.Spec, befo
 		return nil
 	}
 	if was.manager == nil { // there was no swarm to hurt
+		e.release(ctx, made)
 		return e.each(made, func(d providers.Driver, some []providers.Machine) error { return d.Delete(ctx, some) })
 	}
 	manager, err := e.Engine(ctx, was.manager.Node())
@@ -264,5 +267,5 @@ func (e *Environment) rollback(ctx context.Context, specs []providers.Spec, befo
 			errs = append(errs, fmt.Errorf("take back %s: %w", m.Name, err))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, e.UpdateFirewall(ctx))...)
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"skep/firewall"
 	"skep/providers"
 	"skep/swarm"
 
@@ -19,8 +20,11 @@ import (
 // serves, managers one after another, workers at once. It returns when all of
 // them are Ready and labelled. Where there is no manager to join, the first
 // machine in todo that can makes the swarm.
-func (e *Environment) form(ctx context.Context, all, todo []providers.Machine, manager *swarm.Engine, private bool) error {
-	f := &forming{env: e, manager: manager, private: private, open: make(chan struct{})}
+//
+// Before any of them joins it is guarded, and those that are there know where it
+// comes from.
+func (e *Environment) form(ctx context.Context, all, todo []providers.Machine, manager *swarm.Engine, private bool, o CreateOptions) error {
+	f := &forming{env: e, manager: manager, private: private, unguarded: o.NoFirewall, open: make(chan struct{})}
 	i := slices.IndexFunc(all, func(m providers.Machine) bool {
 		if manager != nil {
 			return m.Name == manager.Node()
@@ -31,19 +35,33 @@ func (e *Environment) form(ctx context.Context, all, todo []providers.Machine, m
 		return errors.New("no machine can be the first manager")
 	}
 	f.first = all[i]
+	if guarded := remote(all); len(guarded) > 0 {
+		var err error
+		if f.rules, err = e.rules(ctx, all, manager, private); err != nil {
+			return err
+		}
+		e.reguard(ctx, slices.DeleteFunc(guarded, func(m providers.Machine) bool { return contains(todo, m) }), f.rules)
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	if !contains(todo, f.first) {
-		g.Go(func() error { return f.openSwarm(gctx) })
+		g.Go(func() error { return f.openSwarm(gctx, manager) })
 	}
 	for _, m := range todo {
 		g.Go(func() error {
 			if err := e.admit(gctx, m); err != nil {
 				return err
 			}
-			if m.Name == f.first.Name {
-				return f.openSwarm(gctx)
+			engine, err := e.boot(gctx, m)
+			if err != nil {
+				return err
 			}
-			return f.add(gctx, m)
+			if err := f.guard(gctx, m, engine); err != nil {
+				return err
+			}
+			if m.Name == f.first.Name {
+				return f.openSwarm(gctx, engine)
+			}
+			return f.add(gctx, m, engine)
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -58,10 +76,12 @@ func contains(all []providers.Machine, m providers.Machine) bool {
 
 // forming is one form under way.
 type forming struct {
-	env     *Environment
-	private bool              // at which addresses nodes reach each other
-	first   providers.Machine // makes the swarm, or has it
-	turn    sync.Mutex        // managers join one after another
+	env       *Environment
+	private   bool              // at which addresses nodes reach each other
+	first     providers.Machine // makes the swarm, or has it
+	turn      sync.Mutex        // managers join one after another
+	rules     firewall.Rules    // of those that are remote
+	unguarded bool              // unless they are to have none
 
 	manager *swarm.Engine // of the first; nil until there is a swarm
 
@@ -70,13 +90,9 @@ type forming struct {
 	images imageSource
 }
 
-// openSwarm makes the swarm on the first manager, unless there is one.
-func (f *forming) openSwarm(ctx context.Context) error {
+// openSwarm makes the swarm on the first manager's engine, unless there is one.
+func (f *forming) openSwarm(ctx context.Context, engine *swarm.Engine) error {
 	if f.manager == nil {
-		engine, err := f.env.boot(ctx, f.first)
-		if err != nil {
-			return err
-		}
 		if err := engine.Init(ctx, reached(f.first, f.private)); err != nil {
 			return err
 		}
@@ -95,11 +111,7 @@ func (f *forming) openSwarm(ctx context.Context) error {
 
 // add makes one machine a member. Images that services use are there before
 // the swarm gives it its first task.
-func (f *forming) add(ctx context.Context, m providers.Machine) error {
-	engine, err := f.env.boot(ctx, m)
-	if err != nil {
-		return err
-	}
+func (f *forming) add(ctx context.Context, m providers.Machine, engine *swarm.Engine) error {
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)

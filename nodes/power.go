@@ -42,6 +42,10 @@ func (e *Environment) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// Some have another address than before.
+	if err := e.UpdateFirewall(ctx); err != nil {
+		return err
+	}
 	if err := engine.WaitReady(ctx, names(all), names(managers)); err != nil {
 		return err
 	}

@@ -34,6 +34,7 @@ func (e *Environment) RemoveAll(ctx context.Context) error {
 	if err := e.refuseOrphaned(ctx, all); err != nil {
 		return err
 	}
+	e.release(ctx, all)
 	e.Close()
 	// One that does not answer is asked all the same: it says what it is about.
 	errs := make([]error, 0, len(e.Drivers))
@@ -139,14 +140,14 @@ func (e *Environment) Remove(ctx context.Context, named []string, loseData bool,
 			e.Log.Warn("its databases count it as lost from now on", "node", m.Name, "error", err)
 		}
 		if err := e.removeOne(ctx, manager, m); err != nil {
-			return fmt.Errorf("remove %s: %w", m.Name, err)
+			return errors.Join(fmt.Errorf("remove %s: %w", m.Name, err), e.UpdateFirewall(ctx))
 		}
 		e.Log.Info("removed", "node", m.Name)
 	}
 	if bill := billing(going); bill > 0 {
 		e.Log.Info("no longer billed: " + dollars(bill))
 	}
-	return nil
+	return e.UpdateFirewall(ctx)
 }
 
 // pick finds the named machines.
@@ -309,6 +310,7 @@ func (e *Environment) takeOut(ctx context.Context, manager *swarm.Engine, m prov
 	if slices.ContainsFunc(members, swarm.Ready) {
 		e.leave(ctx, m)
 	}
+	e.release(ctx, []providers.Machine{m})
 	e.drop(m.Name)
 	if err := e.driver(m.Driver).Delete(ctx, []providers.Machine{m}); err != nil {
 		return err

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"strings"
 	"time"
 
+	"skep/images"
 	"skep/swarm"
 
 	"github.com/docker/docker/api/types/network"
@@ -21,6 +21,7 @@ const Service = "skep-relay"
 
 const (
 	deployTimeout = 2 * time.Minute
+	nobody        = "65534:65534"
 	// Two, so that the loss of a node costs nobody the relay.
 	replicas = 2
 )
@@ -37,7 +38,7 @@ type Environment interface {
 func Deploy(ctx context.Context, env Environment, file string, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, deployTimeout, errors.New("not within "+deployTimeout.String()))
 	defer cancel()
-	image, err := NewImage(file)
+	image, err := images.Self(file)
 	if err != nil {
 		return err
 	}
@@ -54,11 +55,11 @@ func Deploy(ctx context.Context, env Environment, file string, log *slog.Logger)
 	if err != nil {
 		return err
 	}
-	id, err := ship(ctx, env, image, log)
+	id, arch, err := ship(ctx, env, manager, image, log)
 	if err != nil {
 		return err
 	}
-	change, err := manager.Apply(ctx, spec(id, image.Arch, networks))
+	change, err := manager.Apply(ctx, spec(id, arch, networks))
 	if err != nil {
 		return err
 	}
@@ -97,61 +98,33 @@ func overlays(ctx context.Context, manager *swarm.Engine) ([]string, error) {
 	return names, nil
 }
 
-// ship brings the image to the nodes that can run it, and returns its ID.
-func ship(ctx context.Context, env Environment, image Image, log *slog.Logger) (string, error) {
+// ship brings the image to the nodes that can run it, and returns its ID and
+// their architecture, as the swarm names it.
+func ship(ctx context.Context, env Environment, manager *swarm.Engine, image *images.Parcel, log *slog.Logger) (id, arch string, err error) {
 	all, err := env.Engines(ctx)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	var fit []*swarm.Engine
-	others := map[string]bool{}
-	for _, e := range all {
-		info, err := e.Info(ctx)
-		if err != nil {
-			return "", fmt.Errorf("ask %s for its architecture: %w", e.Node(), err)
-		}
-		if info.Architecture == image.Arch {
-			fit = append(fit, e)
-		} else {
-			others[info.Architecture] = true
-		}
-	}
-	for arch := range others {
-		if len(fit) == 0 {
-			return "", fmt.Errorf("%s %w: they are %s and it is for %s; name a skep for linux on %s with --relay", image.file, ErrUnfit, arch, image.Arch, arch)
-		}
-	}
-	lacking, err := swarm.Lacking(ctx, image.Ref, fit)
+	members, err := manager.Members(ctx)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	if len(lacking) > 0 {
-		log.Info(fmt.Sprintf("sending the relay to %d of %d nodes", len(lacking), len(all)))
-		r, w := io.Pipe()
-		go func() { _ = w.CloseWithError(image.Save(w)) }()
-		err := swarm.Load(ctx, r, lacking)
-		_ = r.CloseWithError(errors.New("load ended"))
-		if err != nil {
-			return "", err
-		}
+	fit := swarm.Fitting(members, all, image.Platform.Architecture)
+	if len(fit) == 0 {
+		return "", "", fmt.Errorf("the relay %w: it is for %s, and no node is; name a skep for linux on them with --relay", images.ErrUnfit, image.Platform.Architecture)
 	}
-	return sameID(ctx, image.Ref, fit)
-}
-
-// sameID is the ID that all engines know the image by.
-func sameID(ctx context.Context, ref string, engines []*swarm.Engine) (string, error) {
-	id := ""
-	for _, e := range engines {
-		found, err := e.ImageInspect(ctx, ref)
-		if err != nil {
-			return "", fmt.Errorf("%s did not take the relay's image: %w", e.Node(), err)
-		}
-		if id != "" && found.ID != id {
-			return "", fmt.Errorf("%s and %s have different image stores", e.Node(), engines[0].Node())
-		}
-		id = found.ID
+	c := swarm.Carriage{
+		Cargo: image, Members: members, Told: func(swarm.Sent) {},
+		Begin: func(lacking int) {
+			log.Info(fmt.Sprintf("sending the relay to %d of %d nodes", lacking, len(all)))
+		},
+		Warn: func(node string, err error) {
+			log.Warn("its neighbour could not pass the relay on; sending it from here", "node", node, "error", err)
+		},
 	}
-	return id, nil
+	id, err = c.Bring(ctx, fit)
+	n, _ := swarm.Member(members, fit[0].Node())
+	return id, n.Description.Platform.Architecture, err
 }
 
 // spec is the relay as a service. It is found by nobody: tunnels go to its
@@ -162,7 +135,10 @@ func spec(image, arch string, networks []string) api.ServiceSpec {
 	s := api.ServiceSpec{
 		Annotations: api.Annotations{Name: Service, Labels: labels},
 		TaskTemplate: api.TaskSpec{
-			ContainerSpec: &api.ContainerSpec{Image: image, Labels: labels, ReadOnly: true, StopGracePeriod: &grace},
+			ContainerSpec: &api.ContainerSpec{
+				Image: image, Args: []string{"relay"}, User: nobody,
+				Labels: labels, ReadOnly: true, StopGracePeriod: &grace,
+			},
 			RestartPolicy: &api.RestartPolicy{Condition: api.RestartPolicyConditionAny, Delay: &delay},
 			Placement:     &api.Placement{Constraints: []string{"node.platform.arch==" + arch}},
 		},

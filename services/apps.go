@@ -256,7 +256,7 @@ func (x Executor) RollbackApp(ctx context.Context, name string) error {
 	if back == 0 {
 		return fmt.Errorf("%s has no version before this one: nothing was changed", name)
 	}
-	return nil
+	return x.Env.UpdateFirewall(ctx)
 }
 
 // changing gives a manager, with the environment locked.

@@ -28,6 +28,8 @@ type Environment interface {
 	swarm.Fleet
 	// Engines are those of all nodes that run and answer.
 	Engines(ctx context.Context) ([]*swarm.Engine, error)
+	// UpdateFirewall lets in, on every node, what services publish now.
+	UpdateFirewall(ctx context.Context) error
 	// Lock keeps others from changing the environment until unlock.
 	Lock(ctx context.Context) (unlock func(), err error)
 }
@@ -110,7 +112,7 @@ func (x Executor) put(ctx context.Context, manager *swarm.Engine, stack Stack, w
 		x.tellWords(ctx, err)
 		return changes, errors.Join(err, x.takeBack(ctx, manager, stack, changes, err))
 	}
-	return changes, nil
+	return changes, x.Env.UpdateFirewall(ctx)
 }
 
 // apply creates or updates the services in order and says what it did to each.
@@ -158,7 +160,7 @@ func (x Executor) takeBack(ctx context.Context, manager *swarm.Engine, stack Sta
 			errs = append(errs, manager.Rollback(ctx, spec.Name))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, x.Env.UpdateFirewall(ctx))...)
 }
 
 // putBack says whether the swarm has put the version before back already.

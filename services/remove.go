@@ -31,6 +31,9 @@ func (x Executor) Remove(ctx context.Context, name string, volumes bool) error {
 	if len(removed) == 0 {
 		x.Log.Info("there is no service of " + name)
 	}
+	if err := x.Env.UpdateFirewall(ctx); err != nil {
+		return err
+	}
 	if volumes || name != RethinkName { // whose data is of no use without its password
 		if err := manager.RemoveKept(ctx, name, nil); err != nil {
 			return err

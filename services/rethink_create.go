@@ -388,5 +388,5 @@ func (c *creation) wantsTLS(ctx context.Context, has RethinkTLS) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return slices.ContainsFunc(members, func(n api.Node) bool { return n.Spec.Labels[swarm.LabelDriver] != localDriver }), nil
+	return slices.ContainsFunc(members, func(n api.Node) bool { return n.Spec.Labels[swarm.LabelDriver] != swarm.LocalDriver }), nil
 }

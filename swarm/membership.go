@@ -134,6 +134,17 @@ func Member(nodes []api.Node, hostname string) (api.Node, bool) {
 	return best, found
 }
 
+// Address is where the others reach a member. A manager may say nothing of
+// itself but as a manager.
+func Address(n api.Node) string {
+	if n.ManagerStatus != nil {
+		if host, _, err := net.SplitHostPort(n.ManagerStatus.Addr); err == nil {
+			return host
+		}
+	}
+	return n.Status.Addr
+}
+
 // Ready says whether the node takes tasks' orders.
 func Ready(n api.Node) bool { return n.Status.State == api.NodeStateReady }
 

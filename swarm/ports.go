@@ -29,6 +29,26 @@ func (e *Engine) PublishedPorts(ctx context.Context) (map[string]string, error) 
 	return taken, nil
 }
 
+// Opened are the published ports by number, and the services that leave the
+// choice of one to each node.
+func (e *Engine) Opened(ctx context.Context) (ports []api.PortConfig, chosen []string, err error) {
+	services, err := e.ServiceList(ctx, api.ServiceListOptions{})
+	if err != nil {
+		return nil, nil, fmt.Errorf("list the services: %s", brief(err))
+	}
+	for _, s := range services {
+		for _, p := range append(slices.Clone(s.Endpoint.Ports), endpointPorts(s.Spec)...) {
+			switch {
+			case p.PublishedPort != 0:
+				ports = append(ports, p)
+			case p.PublishMode == api.PortConfigPublishModeHost && !slices.Contains(chosen, s.Spec.Name):
+				chosen = append(chosen, s.Spec.Name)
+			}
+		}
+	}
+	return ports, chosen, nil
+}
+
 func endpointPorts(s api.ServiceSpec) []api.PortConfig {
 	if s.EndpointSpec == nil {
 		return nil

@@ -31,6 +31,11 @@ if [ ! -f /etc/ssh/ssh_host_ed25519_key.pub ]; then
 	mv /etc/ssh/new/ssh_host_ed25519_key.pub /etc/ssh/
 	rmdir /etc/ssh/new
 fi
+
+# Before anything answers here.
+if [ -x /etc/skep/firewall ]; then
+	/etc/skep/firewall || fail "its firewall is not to be put in force"
+fi
 /usr/sbin/sshd -f /etc/ssh/skep_sshd_config || fail "sshd does not start"
 
 set -- dockerd -H unix:///var/run/docker.sock

@@ -1,12 +1,10 @@
-package relay
+package images
 
 import (
 	"archive/tar"
 	"bytes"
-	"crypto/sha256"
 	"debug/elf"
 	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
@@ -34,43 +32,41 @@ func writeProgram(t *testing.T, machine elf.Machine, segments ...elf.ProgType) s
 	return path
 }
 
-func TestImageIsTheProgramAndNothingElse(t *testing.T) {
+func TestSelfIsTheProgramAndNothingElse(t *testing.T) {
 	file := writeProgram(t, elf.EM_AARCH64, elf.PT_LOAD)
-	i, err := NewImage(file)
-	if err != nil || i.Arch != "aarch64" {
-		t.Fatalf("%+v, %v", i, err)
+	p, err := Self(file)
+	if err != nil || p.Platform.Architecture != "arm64" {
+		t.Fatalf("%+v, %v", p, err)
 	}
 	var saved bytes.Buffer
-	if err := i.Save(&saved); err != nil {
+	if err := p.WriteTo(&saved, 0); err != nil {
 		t.Fatal(err)
 	}
-	files := untar(t, saved.Bytes())
-	var manifest []struct {
-		Config           string
-		RepoTags, Layers []string
+	if size, err := p.Size(0); err != nil || size != int64(saved.Len()) {
+		t.Errorf("%d bytes, said were %d, %v", saved.Len(), size, err)
 	}
-	if err := json.Unmarshal(files["manifest.json"], &manifest); err != nil || len(manifest) != 1 || manifest[0].RepoTags[0] != i.Ref {
+	files := untar(t, saved.Bytes())
+	var manifest []struct{ Config, Layers any }
+	if err := json.Unmarshal(files["manifest.json"], &manifest); err != nil || len(manifest) != 1 {
 		t.Fatalf("manifest %s: %v", files["manifest.json"], err)
 	}
-	conf := files[manifest[0].Config]
-	if id := sha256.Sum256(conf); hex.EncodeToString(id[:])+".json" != manifest[0].Config {
-		t.Errorf("the configuration is called %s", manifest[0].Config)
+	config, layer := files[manifest[0].Config.(string)], files[manifest[0].Layers.([]any)[0].(string)]
+	if id := hashOf(config).String(); id != p.IDs()[0] {
+		t.Errorf("the configuration is %s, and the image %s", id, p.IDs()[0])
 	}
-	layer := files[manifest[0].Layers[0]]
-	sum := sha256.Sum256(layer)
-	for _, want := range []string{`"sha256:` + hex.EncodeToString(sum[:]) + `"`, `"architecture":"arm64"`, `"os":"linux"`, `"User":"65534:65534"`, `"Entrypoint":["/skep"]`} {
-		if !strings.Contains(string(conf), want) {
-			t.Errorf("no %s in %s", want, conf)
+	for _, want := range []string{`"` + hashOf(layer).String() + `"`, `"architecture":"arm64"`, `"os":"linux"`, `"Entrypoint":["/skep"]`} {
+		if !strings.Contains(string(config), want) {
+			t.Errorf("no %s in %s", want, config)
 		}
 	}
 	inside := untar(t, layer)
 	program, err := os.ReadFile(file)
-	if err != nil || len(inside) != 1 || !bytes.Equal(inside["skep"], program) {
+	if err != nil || len(inside) != 3 || !bytes.Equal(inside["skep"], program) {
 		t.Errorf("the layer has %d files: %v", len(inside), err)
 	}
-	again, err := NewImage(file)
-	if err != nil || again.Ref != i.Ref {
-		t.Errorf("made again it is %s, was %s: %v", again.Ref, i.Ref, err)
+	again, err := Self(file)
+	if err != nil || again.IDs()[0] != p.IDs()[0] {
+		t.Errorf("made again it is %s, was %s: %v", again.IDs(), p.IDs(), err)
 	}
 }
 
@@ -91,7 +87,7 @@ func untar(t *testing.T, text []byte) map[string][]byte {
 	}
 }
 
-func TestImageRefusesWhatNodesCannotRun(t *testing.T) {
+func TestSelfRefusesWhatNodesCannotRun(t *testing.T) {
 	script := filepath.Join(t.TempDir(), "skep.exe")
 	if err := os.WriteFile(script, []byte("MZ and so on, for another system"), 0o600); err != nil {
 		t.Fatal(err)
@@ -101,11 +97,11 @@ func TestImageRefusesWhatNodesCannotRun(t *testing.T) {
 		writeProgram(t, elf.EM_X86_64, elf.PT_LOAD, elf.PT_INTERP): "CGO_ENABLED=0",
 		writeProgram(t, elf.EM_68K):                                "EM_68K",
 	} {
-		if _, err := NewImage(file); !errors.Is(err, ErrUnfit) || !strings.Contains(err.Error(), want) {
+		if _, err := Self(file); !errors.Is(err, ErrUnfit) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
-	if _, err := NewImage(script + "-gone"); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Self(script + "-gone"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file that is not there: %v", err)
 	}
 }
