@@ -19,6 +19,7 @@ import (
 	"skep/nodes"
 	"skep/ports"
 	"skep/providers"
+	"skep/providers/digitalocean"
 	"skep/providers/docker"
 	"skep/services"
 	"skep/usage"
@@ -51,6 +52,7 @@ type skep struct {
 	asJSON         bool
 	quiet, verbose bool
 	local          *docker.Driver
+	droplets       *digitalocean.Driver
 }
 
 // Main runs a command line and returns its exit code.
@@ -59,6 +61,7 @@ func Main(args []string, streams Streams) int {
 	defer stop()
 	s := &skep{Streams: streams, home: home.Default()}
 	s.local = &docker.Driver{Key: s.home.Key(), Version: Version}
+	s.droplets = &digitalocean.Driver{Key: s.home.Key(), Version: Version}
 	root := s.root()
 	root.SetArgs(args)
 	root.SetIn(streams.In)
@@ -215,7 +218,10 @@ func (s *skep) log() *slog.Logger {
 }
 
 func (s *skep) drivers() map[string]providers.Driver {
-	return map[string]providers.Driver{docker.Name: s.local}
+	return map[string]providers.Driver{
+		docker.Name:       s.local,
+		digitalocean.Name: s.droplets,
+	}
 }
 
 // environment opens one by name, which it checks.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -133,6 +134,9 @@ func (e *Environment) check(ctx context.Context, specs []providers.Spec) ([]prov
 
 // create makes the machines and joins every machine that is no working member.
 func (e *Environment) create(ctx context.Context, specs []providers.Spec, was view, o CreateOptions) error {
+	if err := e.unpin(specs); err != nil {
+		return err
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	for driver, some := range e.byDriver(specs) {
 		g.Go(func() error {
@@ -186,21 +190,44 @@ func (e *Environment) create(ctx context.Context, specs []providers.Spec, was vi
 	return nil
 }
 
+// unpin forgets the host keys of machines that had the names of new ones.
+func (e *Environment) unpin(specs []providers.Spec) error {
+	file := e.Home.KnownHosts(e.Name)
+	if _, err := os.Stat(file); err != nil {
+		return nil // none is pinned
+	}
+	var fresh []string
+	for _, s := range specs {
+		fresh = append(fresh, s.Name)
+	}
+	return tunnel.Unpin(file, fresh...)
+}
+
 // boot connects to a machine that may still be booting and waits for its engine.
 func (e *Environment) boot(ctx context.Context, m providers.Machine) (*swarm.Engine, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, bootTimeout, fmt.Errorf("%s did not serve Docker within %s", m.Name, bootTimeout))
+	limit, pace := bootTimeout, 25*time.Millisecond
+	settler, settles := e.driver(m.Driver).(providers.Settler)
+	if settles {
+		limit, pace = settleTimeout, 500*time.Millisecond
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%s did not serve Docker within %s", m.Name, limit))
 	defer cancel()
-	tick := time.NewTicker(25 * time.Millisecond)
+	tick := time.NewTicker(pace)
 	defer tick.Stop()
 	var last error // of a try that the end of the time did not cut off
 	for {
 		engine, err := e.engine(ctx, m)
+		if err == nil && settles {
+			err = settler.Settle(ctx, engine.Conn())
+		}
 		if err == nil {
 			if _, err = engine.Ping(ctx); err == nil {
 				return engine, nil
 			}
 		}
-		if final(err) {
+		// The first boot lets keys in a little after it answers.
+		early := settles && errors.Is(err, tunnel.ErrDenied) && time.Since(m.Created) < bootTimeout
+		if final(err) && !early {
 			return nil, err
 		}
 		if ctx.Err() == nil || last == nil {

@@ -30,6 +30,9 @@ import (
 // bootTimeout is how long a machine that was started may take to serve Docker.
 const bootTimeout = 3 * time.Minute
 
+// settleTimeout is the same for one that installs Docker at its first boot.
+const settleTimeout = 10 * time.Minute
+
 // leadingTrusted is how long a manager is taken for one without being asked.
 const leadingTrusted = 5 * time.Second
 

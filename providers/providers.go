@@ -91,6 +91,14 @@ type Admitter interface {
 	Admit(ctx context.Context, m Machine) (ssh.PublicKey, error)
 }
 
+// Settler is a Driver whose machines go on with their first boot for a while
+// after they have begun to answer SSH.
+type Settler interface {
+	// Settle returns when the first boot of the machine is over; at once where it
+	// is long since. It fails with ErrBoot where it went wrong.
+	Settle(ctx context.Context, conn *tunnel.Conn) error
+}
+
 // Number is the n of <env>-<role>-<n>, or 0 for a name of another form.
 func (m Machine) Number() int {
 	digits, ours := strings.CutPrefix(m.Name, m.Env+"-"+string(m.Role)+"-")
