@@ -49,7 +49,7 @@ func (d *Driver) open() (*godo.Client, error) {
 // and after a server's or the network's failure where a call may be carried out
 // twice. The one that creates droplets may not: its caller looks first.
 type patient struct {
-	base        http.RoundTripper
+	base        *http.Transport
 	token, host string
 	retry       time.Duration
 }
@@ -82,6 +82,9 @@ func (p *patient) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}
 }
+
+// CloseIdleConnections is what http.Client asks of its transport.
+func (p *patient) CloseIdleConnections() { p.base.CloseIdleConnections() }
 
 // wait says how long to wait before a call is repeated, and whether it is.
 func (p *patient) wait(req *http.Request, res *http.Response, err error, try int) (time.Duration, bool) {
