@@ -12,7 +12,7 @@ GOLANGCI_VERSION := v2.13.2
 GOLANGCI = .tools/golangci-lint-$(GOLANGCI_VERSION)-$(shell go env GOVERSION)/golangci-lint
 
 # Programs of the tests, which ./... leaves out.
-TESTDATA := ./testdata/crate ./testdata/hello ./testdata/rethinkdb ./testdata/wire
+TESTDATA := ./testdata/cloud/... ./testdata/crate ./testdata/hello ./testdata/rethinkdb ./testdata/wire
 # One without a first line, which SC2148 wants, is sourced or embedded.
 SCRIPTS = .ci/run $(shell find . -name .tools -prune -o -name '*.sh' -print)
 

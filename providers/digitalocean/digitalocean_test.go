@@ -35,7 +35,7 @@ func TestThirtyDropletsInThreeRegionsAreThreeCreateCalls(t *testing.T) {
 			t.Errorf("not spread: %v", in)
 		}
 		t.Logf("%d droplets: %v", len(made), r.cloud.State().Calls)
-		r.purge("tst")
+		r.purge()
 	}
 	if polls[27] > polls[3]+3 { // a look more or less
 		t.Errorf("%d calls for 30 droplets, %d for 6", polls[27], polls[3])
@@ -55,7 +55,7 @@ func TestListingAHundredIsOneCall(t *testing.T) {
 	if n := r.count(); n != 2 { // of two listings
 		t.Errorf("%d calls: %v", n, r.cloud.State().Calls)
 	}
-	r.purge("tst")
+	r.purge()
 }
 
 func TestTagsAreTheRecord(t *testing.T) {
@@ -117,7 +117,7 @@ func TestABatchThatWasCutShortIsKnown(t *testing.T) {
 	if err != nil || len(made) != 3 {
 		t.Fatalf("%d: %v", len(made), err)
 	}
-	r.purge("tst")
+	r.purge()
 }
 
 func TestStopAndStart(t *testing.T) {
@@ -138,7 +138,7 @@ func TestStopAndStart(t *testing.T) {
 			if found, err := r.List(t.Context(), "tst"); err != nil || !found[0].Running || !found[1].Running {
 				t.Fatalf("%+v, %v", found, err)
 			}
-			r.purge("tst")
+			r.purge()
 		})
 	}
 }
@@ -159,5 +159,5 @@ func TestStoppedFromOutside(t *testing.T) {
 	if n := len(r.cloud.State().Droplets); n != 2 {
 		t.Fatalf("%d droplets", n)
 	}
-	r.purge("tst")
+	r.purge()
 }

@@ -33,7 +33,7 @@ func TestFaultsThatPass(t *testing.T) {
 			if s := r.cloud.State(); s.Made != 6 || len(s.Droplets) != 6 {
 				t.Errorf("%d made, %d there", s.Made, len(s.Droplets))
 			}
-			r.purge("tst")
+			r.purge()
 		})
 	}
 }
@@ -42,7 +42,7 @@ func TestDeletesMeetFaults(t *testing.T) {
 	r := rent(t, api.Faults{})
 	r.must(specsOf("tst", 1, 5))
 	r.cloud.Set(api.Faults{TooMany: 1, Broken: 4, SlowGone: 0.1, Lag: 0.1})
-	r.purge("tst")
+	r.purge()
 }
 
 func TestRetryAfterIsHonoured(t *testing.T) {
@@ -69,25 +69,25 @@ func TestCreateCallIsNotRepeatedBlindly(t *testing.T) {
 	if n := r.count("POST /v2/droplets"); n != 1 {
 		t.Errorf("%d create calls, and the first was carried out", n)
 	}
-	r.purge("tst")
+	r.purge()
 }
 
 func TestNeverActive(t *testing.T) {
 	r := rent(t, api.Faults{NeverActive: 1})
 	_, err := r.create(specsOf("tst", 1, 0))
 	wants(t, err, "tst-manager-1", "not switched on", "after 2s")
-	r.purge("tst")
+	r.purge()
 }
 
 func TestNoRoom(t *testing.T) {
 	r := rent(t, api.Faults{Vanish: 1, Boot: 0.05})
 	_, err := r.create(specsOf("tst", 1, 0))
 	wants(t, err, "tst-manager-1", "no room", "another region")
-	r.purge("tst")
+	r.purge()
 	r = rent(t, api.Faults{Vanish: 1, Boot: 0.05, Lag: 0.1}) // before any list had it
 	_, err = r.create(specsOf("tst", 1, 0))
 	wants(t, err, "tst-manager-1", "no room")
-	r.purge("tst")
+	r.purge()
 }
 
 func TestWhatSurvivesIsToldWithItsPrice(t *testing.T) {
@@ -98,7 +98,7 @@ func TestWhatSurvivesIsToldWithItsPrice(t *testing.T) {
 		wants(t, err, "still at DigitalOcean", "tst-manager-1 in ams3 ($0.0089 an hour)", "tst-worker-1 in fra1", "$0.0179 an hour", "skep nodes rm tst")
 	}
 	r.cloud.Set(api.Faults{})
-	r.purge("tst")
+	r.purge()
 }
 
 func TestRefusedBeforeAnythingIsMade(t *testing.T) {
@@ -145,7 +145,7 @@ func TestLimit(t *testing.T) {
 	r.cloud.Set(api.Faults{Limit: 1})
 	_, err = r.Create(t.Context(), checked)
 	wants(t, err, "creating this/these droplet(s) will exceed your droplet limit (422)", "higher limit")
-	r.purge("tst")
+	r.purge()
 }
 
 func TestWrongToken(t *testing.T) {
@@ -209,7 +209,7 @@ func TestKilledAtRandomMoments(t *testing.T) {
 					t.Fatalf("%d made in all", s.Made)
 				}
 			}
-			r.purge("tst")
+			r.purge()
 		}
 	}
 }

@@ -92,14 +92,14 @@ type Cloud struct {
 }
 
 type droplet struct {
-	id                          int
-	name, region, size, image   string
-	tags                        []string
-	keys, userData              string
-	features                    []string
-	status, address             string
-	created, listed, hidden     time.Time // when made, when lists begin to and end to have it
-	real, going, busy           bool
+	id                        int
+	name, region, size, image string
+	tags                      []string
+	keys, userData            string
+	features                  []string
+	status, address           string
+	created, listed, hidden   time.Time // when made, when lists begin to and end to have it
+	real, going, busy         bool
 }
 
 type key struct {
