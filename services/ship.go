@@ -116,10 +116,11 @@ func (d *delivery) groups(engines []*swarm.Engine) [][]*swarm.Engine {
 	for _, e := range engines {
 		n, _ := swarm.Member(d.members, e.Node())
 		region := n.Spec.Labels[regionLabel]
-		if region == "" || n.Spec.Labels[driverLabel] == localDriver && region == localRegion {
-			region = "\x00" + e.Node() // by itself
+		group := region + "\x00" + e.Key()
+		if region == "" || e.Key() == "" || n.Spec.Labels[driverLabel] == localDriver && region == localRegion {
+			group = "\x00" + e.Node() // by itself
 		}
-		byRegion[region] = append(byRegion[region], e)
+		byRegion[group] = append(byRegion[group], e)
 	}
 	var groups [][]*swarm.Engine
 	for _, region := range slices.Sorted(maps.Keys(byRegion)) {
