@@ -20,6 +20,7 @@ import (
 	"skep/ports"
 	"skep/providers"
 	"skep/providers/docker"
+	"skep/providers/ssh"
 	"skep/services"
 	"skep/usage"
 
@@ -215,7 +216,10 @@ func (s *skep) log() *slog.Logger {
 }
 
 func (s *skep) drivers() map[string]providers.Driver {
-	return map[string]providers.Driver{docker.Name: s.local}
+	return map[string]providers.Driver{
+		docker.Name: s.local,
+		ssh.Name:    &ssh.Driver{Folder: s.home.Hosts()},
+	}
 }
 
 // environment opens one by name, which it checks.

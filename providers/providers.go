@@ -58,6 +58,8 @@ type Spec struct {
 	Image     string            //
 	Host      string            // USER@ADDRESS[:PORT] of a host that exists, for drivers that make none
 	Options   map[string]string // what only this driver knows
+	Install   bool              // the engine, on a host that has none
+	Private   bool              // nodes are to reach each other at their private addresses
 	Batch     []string          // names of all machines that are asked for together
 	HourlyUSD float64           // filled in by Check
 }
@@ -89,6 +91,12 @@ type Driver interface {
 type Admitter interface {
 	// Admit authorizes skep's key on the running machine and reads its host key.
 	Admit(ctx context.Context, m Machine) (ssh.PublicKey, error)
+}
+
+// Lender is a Driver of machines that were there before, which it gives back.
+type Lender interface {
+	// Abandon forgets machines that cannot be given back in order.
+	Abandon(ctx context.Context, machines []Machine) error
 }
 
 // Number is the n of <env>-<role>-<n>, or 0 for a name of another form.
