@@ -66,6 +66,7 @@ back what it made.`,
 	f.StringSliceVar(&o.Regions, "region", nil, "regions to spread the machines over, in turn")
 	f.StringVar(&o.Size, "size", "", "size of the machines (default the driver's own)")
 	f.StringSliceVarP(&o.Hosts, "host", "H", nil, "hosts that exist, USER@ADDRESS[:PORT], for -d ssh")
+	f.BoolVar(&o.Install, "install", false, "install the distribution's own Docker Engine on hosts that have none")
 	f.StringArrayVar(&options, "driver-opt", nil, "what only the driver knows, KEY=VALUE")
 	f.BoolVar(&o.Private, "private", false, "let the nodes reach each other at their private addresses")
 	f.BoolVarP(&guarded, "firewall", "F", true, "let in SSH, the other nodes and published ports only, on machines that are not on this computer")
@@ -195,10 +196,10 @@ that hold data of a stack.`,
 					return err
 				}
 			}
-			return s.remove(c.Context(), e.Name, nil, e.RemoveAll)
+			return s.remove(c.Context(), e.Name, nil, func(ctx context.Context) error { return e.RemoveAll(ctx, loseData) })
 		},
 	}
 	c.Flags().BoolVarP(&force, "force", "f", false, "do not ask for the environment's name")
-	c.Flags().BoolVar(&loseData, "yes-lose-data", false, "remove nodes that hold data of a stack, too")
+	c.Flags().BoolVar(&loseData, "yes-lose-data", false, "remove nodes that hold data of a stack, too, and forget hosts that do not answer")
 	return c
 }

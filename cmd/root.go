@@ -21,6 +21,7 @@ import (
 	"skep/providers"
 	"skep/providers/digitalocean"
 	"skep/providers/docker"
+	"skep/providers/ssh"
 	"skep/services"
 	"skep/usage"
 
@@ -221,6 +222,7 @@ func (s *skep) drivers() map[string]providers.Driver {
 	return map[string]providers.Driver{
 		docker.Name:       s.local,
 		digitalocean.Name: s.droplets,
+		ssh.Name:          &ssh.Driver{Folder: s.home.Hosts()},
 	}
 }
 

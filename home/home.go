@@ -1,7 +1,8 @@
 // Package home says where skep keeps its few local files: the SSH key pair,
 // the pinned host keys of each environment, the tunnel table and what the
-// background tunnel process needs. Nothing in them is needed to find or to
-// remove a machine: the providers are the truth, skep keeps intent only.
+// background tunnel process needs, and which hosts the user lent to which
+// environment. Nothing else in them is needed to find or to remove a machine: the
+// providers are the truth, skep keeps intent only.
 //
 // It is the lowest layer: it knows paths and nothing else of skep.
 package home
@@ -49,6 +50,10 @@ func (d Dir) KnownHosts(env string) string { return filepath.Join(d.State, "know
 func (d Dir) RethinkPassword(env string) string {
 	return filepath.Join(d.Config, "passwords", env+".rethink")
 }
+
+// Hosts has the lists of hosts that the user lent to environments: the only
+// record of them there is.
+func (d Dir) Hosts() string { return filepath.Join(d.Config, "hosts") }
 
 // Lock is held while a command changes the environment.
 func (d Dir) Lock(env string) string { return filepath.Join(d.State, env+".lock") }

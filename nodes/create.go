@@ -42,7 +42,7 @@ func (e *Environment) Create(ctx context.Context, o CreateOptions) error {
 		return err
 	}
 	before, err := e.Machines(ctx)
-	if err != nil {
+	if err != nil && (o.Driver == "" || !errors.Is(err, providers.ErrAbsent)) { // what is missing of its own a named driver says itself
 		return err
 	}
 	was, err := e.look(ctx, before)
@@ -290,7 +290,7 @@ func (e *Environment) rollback(ctx context.Context, specs []providers.Spec, befo
 	var errs []error
 	for _, m := range slices.Backward(made) { // managers last
 		e.Log.Info("taking it back", "node", m.Name)
-		if err := e.takeOut(ctx, manager, m); err != nil {
+		if err := e.takeOut(ctx, manager, m, false); err != nil {
 			errs = append(errs, fmt.Errorf("take back %s: %w", m.Name, err))
 		}
 	}

@@ -237,7 +237,7 @@ func TestRemoveAllForgetsOnlyWhatIsGone(t *testing.T) {
 		if err := os.WriteFile(pins, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := e.RemoveAll(t.Context()); !errors.Is(err, broken) {
+		if err := e.RemoveAll(t.Context(), false); !errors.Is(err, broken) {
 			t.Errorf("%s: error %v", name, err)
 		}
 		if _, err := os.Stat(pins); (err == nil) != (broken != nil) {
@@ -249,7 +249,7 @@ func TestRemoveAllForgetsOnlyWhatIsGone(t *testing.T) {
 
 func TestRemoveAllOfWhatIsNotThere(t *testing.T) {
 	e, _ := environment(t, &fake{})
-	if err := e.RemoveAll(t.Context()); err != nil {
+	if err := e.RemoveAll(t.Context(), false); err != nil {
 		t.Error(err)
 	}
 }

@@ -19,6 +19,7 @@ type CreateOptions struct {
 	Image             string
 	Hosts             []string          // hosts that exist, USER@ADDRESS[:PORT], in place of numbers
 	Options           map[string]string // what only the driver knows
+	Install           bool              // the engine, on hosts that have none
 	Private           bool              // nodes reach each other at their private addresses
 	NoFirewall        bool              // remote machines get none from skep
 	Keep              bool              // what a failed create made stays
@@ -210,7 +211,7 @@ func specs(env string, names, batch []string, o CreateOptions) []providers.Spec 
 	for i, name := range names {
 		s := providers.Spec{
 			Env: env, Name: name, Role: roleOf(env, name), Driver: o.Driver,
-			Size: o.Size, Image: o.Image, Options: o.Options, Batch: batch,
+			Size: o.Size, Image: o.Image, Options: o.Options, Install: o.Install, Private: o.Private, Batch: batch,
 		}
 		if i < len(o.Hosts) { // managers come first in both
 			s.Host = o.Hosts[i]

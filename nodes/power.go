@@ -128,6 +128,7 @@ func (e *Environment) startAll(ctx context.Context, all []providers.Machine) err
 }
 
 // Stop stops the environment's machines; they keep their data and addresses.
+// Hosts that were there before are left running.
 func (e *Environment) Stop(ctx context.Context) error {
 	unlock, err := e.Lock(ctx)
 	if err != nil {
@@ -139,6 +140,14 @@ func (e *Environment) Stop(ctx context.Context) error {
 		return err
 	}
 	running := slices.DeleteFunc(slices.Clone(all), func(m providers.Machine) bool { return !m.Running })
+	lent := slices.DeleteFunc(slices.Clone(running), func(m providers.Machine) bool { return !m.Lent() })
+	if len(all) == len(lent) {
+		return fmt.Errorf("the nodes of %s are hosts that exist: they are not skep's to stop, and keep running", e.Name)
+	}
+	for _, m := range lent {
+		e.Log.Warn("left running: a host that exists is not skep's to stop", "node", m.Name, "host", m.Host)
+	}
+	running = slices.DeleteFunc(running, providers.Machine.Lent)
 	for _, m := range running {
 		e.Log.Info("stopping", "node", m.Name)
 	}

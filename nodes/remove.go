@@ -23,8 +23,9 @@ import (
 const drainTimeout = time.Minute
 
 // RemoveAll removes the whole environment, whatever state it is in, and
-// returns once every driver confirms that nothing of it is left.
-func (e *Environment) RemoveAll(ctx context.Context) error {
+// returns once every driver confirms that nothing of it is left. With giveUp,
+// hosts that do not answer are forgotten as they are.
+func (e *Environment) RemoveAll(ctx context.Context, giveUp bool) error {
 	unlock, err := e.Lock(ctx)
 	if err != nil {
 		return err
@@ -39,7 +40,11 @@ func (e *Environment) RemoveAll(ctx context.Context) error {
 	// One that does not answer is asked all the same: it says what it is about.
 	errs := make([]error, 0, len(e.Drivers))
 	for _, driver := range e.Drivers {
-		if err := driver.Purge(ctx, e.Name); !errors.Is(err, providers.ErrAbsent) {
+		err := driver.Purge(ctx, e.Name)
+		if giveUp {
+			err = e.giveUp(ctx, driver, err)
+		}
+		if !errors.Is(err, providers.ErrAbsent) {
 			errs = append(errs, err)
 		}
 	}
@@ -55,6 +60,27 @@ func (e *Environment) RemoveAll(ctx context.Context) error {
 		e.Log.Info("no longer billed: " + dollars(bill))
 	}
 	return e.forget()
+}
+
+// giveUp forgets what a driver could not give back of what it was lent, and says
+// what that leaves.
+func (e *Environment) giveUp(ctx context.Context, driver providers.Driver, why error, names ...string) error {
+	lender, lends := driver.(providers.Lender)
+	if why == nil || !lends || ctx.Err() != nil {
+		return why
+	}
+	left, err := driver.List(ctx, e.Name)
+	if errors.Is(err, providers.ErrAbsent) {
+		return nil
+	}
+	if err != nil {
+		return errors.Join(why, err)
+	}
+	if len(names) > 0 {
+		left = slices.DeleteFunc(left, func(m providers.Machine) bool { return !slices.Contains(names, m.Name) })
+	}
+	e.Log.Warn("forgotten, with what skep left there", "error", why)
+	return lender.Abandon(ctx, left)
 }
 
 // refuseOrphaned refuses to remove an environment that has nodes of a driver
@@ -139,7 +165,7 @@ func (e *Environment) Remove(ctx context.Context, named []string, loseData bool,
 			}
 			e.Log.Warn("its databases count it as lost from now on", "node", m.Name, "error", err)
 		}
-		if err := e.removeOne(ctx, manager, m); err != nil {
+		if err := e.removeOne(ctx, manager, m, loseData); err != nil {
 			return errors.Join(fmt.Errorf("remove %s: %w", m.Name, err), e.UpdateFirewall(ctx))
 		}
 		e.Log.Info("removed", "node", m.Name)
@@ -279,7 +305,7 @@ func (e *Environment) refuseData(ctx context.Context, going []providers.Machine)
 }
 
 // removeOne drains a node that works, then takes it out.
-func (e *Environment) removeOne(ctx context.Context, manager *swarm.Engine, m providers.Machine) error {
+func (e *Environment) removeOne(ctx context.Context, manager *swarm.Engine, m providers.Machine, giveUp bool) error {
 	members, err := manager.Members(ctx)
 	if err != nil {
 		return err
@@ -287,14 +313,14 @@ func (e *Environment) removeOne(ctx context.Context, manager *swarm.Engine, m pr
 	if n, ok := swarm.Member(members, m.Name); ok && swarm.Ready(n) {
 		e.drain(ctx, manager, m, n)
 	}
-	return e.takeOut(ctx, manager, m)
+	return e.takeOut(ctx, manager, m, giveUp)
 }
 
 // takeOut ends a machine's membership and deletes it. A manager is demoted
 // before, and stays if that does not go through: deleted as a manager it would
 // be counted as lost. A machine that does not answer any more is struck off by
 // the other manager alone.
-func (e *Environment) takeOut(ctx context.Context, manager *swarm.Engine, m providers.Machine) error {
+func (e *Environment) takeOut(ctx context.Context, manager *swarm.Engine, m providers.Machine, giveUp bool) error {
 	members, err := manager.Members(ctx)
 	if err != nil {
 		return err
@@ -312,7 +338,12 @@ func (e *Environment) takeOut(ctx context.Context, manager *swarm.Engine, m prov
 	}
 	e.release(ctx, []providers.Machine{m})
 	e.drop(m.Name)
-	if err := e.driver(m.Driver).Delete(ctx, []providers.Machine{m}); err != nil {
+	driver := e.driver(m.Driver)
+	err = driver.Delete(ctx, []providers.Machine{m})
+	if giveUp {
+		err = e.giveUp(ctx, driver, err, m.Name)
+	}
+	if err != nil {
 		return err
 	}
 	for _, n := range members {

@@ -58,6 +58,8 @@ type Spec struct {
 	Image     string            //
 	Host      string            // USER@ADDRESS[:PORT] of a host that exists, for drivers that make none
 	Options   map[string]string // what only this driver knows
+	Install   bool              // the engine, on a host that has none
+	Private   bool              // nodes are to reach each other at their private addresses
 	Batch     []string          // names of all machines that are asked for together
 	HourlyUSD float64           // filled in by Check
 }
@@ -97,6 +99,12 @@ type Settler interface {
 	// Settle returns when the first boot of the machine is over; at once where it
 	// is long since. It fails with ErrBoot where it went wrong.
 	Settle(ctx context.Context, conn *tunnel.Conn) error
+}
+
+// Lender is a Driver of machines that were there before, which it gives back.
+type Lender interface {
+	// Abandon forgets machines that cannot be given back in order.
+	Abandon(ctx context.Context, machines []Machine) error
 }
 
 // Number is the n of <env>-<role>-<n>, or 0 for a name of another form.

@@ -88,10 +88,11 @@ func (c Carriage) groups(engines []*Engine) [][]*Engine {
 	for _, e := range engines {
 		n, _ := Member(c.Members, e.Node())
 		region := n.Spec.Labels[LabelRegion]
-		if region == "" || n.Spec.Labels[LabelDriver] == LocalDriver && region == localRegion {
-			region = "\x00" + e.Node() // by itself
+		group := region + "\x00" + e.Key()
+		if region == "" || e.Key() == "" || n.Spec.Labels[LabelDriver] == LocalDriver && region == localRegion {
+			group = "\x00" + e.Node() // by itself
 		}
-		byRegion[region] = append(byRegion[region], e)
+		byRegion[group] = append(byRegion[group], e)
 	}
 	var groups [][]*Engine
 	for _, region := range slices.Sorted(maps.Keys(byRegion)) {

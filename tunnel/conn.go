@@ -2,8 +2,9 @@
 // sshd, dials TCP ports and unix sockets as seen from the machine, runs
 // commands, and forwards local ports.
 //
-// It depends on golang.org/x/crypto/ssh alone and must not know what a
-// provider, a swarm or an environment is.
+// It depends on golang.org/x/crypto/ssh, and on skeema/knownhosts for files that
+// are the user's own. It must not know what a provider, a swarm or an
+// environment is.
 package tunnel
 
 import (
@@ -36,6 +37,7 @@ type Endpoint struct {
 	KeyFile    string // private key
 	KnownHosts string // file of pinned host keys
 	TrustFirst bool   // pin the key that the machine shows where none is pinned yet
+	Login      *Login // the user's own way in; then none of the last three is used
 }
 
 // Conn is one SSH connection to a machine; everything is multiplexed over it.
@@ -43,6 +45,7 @@ type Conn struct {
 	endpoint Endpoint
 	client   *ssh.Client
 	stream   *stream
+	shown    ssh.PublicKey // the machine's host key
 	done     chan struct{} // closed when the connection is gone
 	tending  sync.WaitGroup
 	lend     sync.Once // of the key, to the machine
@@ -60,12 +63,19 @@ func Connect(ctx context.Context, e Endpoint) (*Conn, error) {
 }
 
 func connect(ctx context.Context, e Endpoint) (*Conn, error) {
-	config, err := clientConfig(e)
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	config, keys, err := clientConfig(ctx, e)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
-	defer cancel()
+	defer keys.close()
+	var shown ssh.PublicKey
+	check := config.HostKeyCallback
+	config.HostKeyCallback = func(host string, remote net.Addr, key ssh.PublicKey) error {
+		shown = key
+		return check(host, remote, key)
+	}
 	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", e.Address)
 	if err != nil {
 		return nil, err
@@ -79,9 +89,9 @@ func connect(ctx context.Context, e Endpoint) (*Conn, error) {
 	}
 	if err != nil {
 		_ = stream.Close()
-		return nil, explain(ctx, e, err)
+		return nil, explain(ctx, e, keys, err)
 	}
-	c := &Conn{endpoint: e, stream: stream, client: ssh.NewClient(conn, chans, reqs), done: make(chan struct{})}
+	c := &Conn{endpoint: e, stream: stream, shown: shown, client: ssh.NewClient(conn, chans, reqs), done: make(chan struct{})}
 	go func() {
 		_ = c.client.Wait()
 		close(c.done)
@@ -91,39 +101,64 @@ func connect(ctx context.Context, e Endpoint) (*Conn, error) {
 	return c, nil
 }
 
-func clientConfig(e Endpoint) (*ssh.ClientConfig, error) {
-	pem, err := os.ReadFile(e.KeyFile)
+func clientConfig(ctx context.Context, e Endpoint) (*ssh.ClientConfig, *keyring, error) {
+	var keys *keyring
+	var known ssh.HostKeyCallback
+	var algorithms []string
+	var err error
+	if e.Login != nil {
+		known, algorithms, err = e.Login.known()
+	} else {
+		known, algorithms, err = hostKeys(e)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if e.Login != nil {
+		keys, err = e.Login.ring(ctx)
+	} else {
+		keys, err = oneKey(e.KeyFile)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	config := &ssh.ClientConfig{
+		User:              e.User,
+		Auth:              []ssh.AuthMethod{ssh.PublicKeys(keys.signers...)},
+		HostKeyCallback:   known,
+		HostKeyAlgorithms: algorithms,
+		Timeout:           handshakeTimeout,
+	}
+	// AES-GCM costs half the CPU of chacha20, which the library prefers.
+	config.Ciphers = []string{ssh.CipherAES128GCM, ssh.CipherAES256GCM, ssh.CipherChaCha20Poly1305, ssh.CipherAES128CTR, ssh.CipherAES256CTR}
+	return config, keys, nil
+}
+
+func oneKey(file string) (*keyring, error) {
+	pem, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("read the private key: %w", err)
 	}
 	signer, err := ssh.ParsePrivateKey(pem)
 	if err != nil {
-		return nil, fmt.Errorf("parse private key %s: %w", e.KeyFile, err)
+		return nil, fmt.Errorf("parse private key %s: %w", file, err)
 	}
-	pinned, err := hostKeys(e)
-	if err != nil {
-		return nil, err
-	}
-	config := &ssh.ClientConfig{
-		User:              e.User,
-		Auth:              []ssh.AuthMethod{ssh.PublicKeys(signer)},
-		HostKeyCallback:   pinned,
-		HostKeyAlgorithms: []string{ssh.KeyAlgoED25519},
-		Timeout:           handshakeTimeout,
-	}
-	// AES-GCM costs half the CPU of chacha20, which the library prefers.
-	config.Ciphers = []string{ssh.CipherAES128GCM, ssh.CipherAES256GCM, ssh.CipherChaCha20Poly1305, ssh.CipherAES128CTR, ssh.CipherAES256CTR}
-	return config, nil
+	return &keyring{signers: []ssh.Signer{signer}}, nil
 }
 
 // explain turns the library's errors into what happened and what to do.
-func explain(ctx context.Context, e Endpoint, err error) error {
+func explain(ctx context.Context, e Endpoint, keys *keyring, err error) error {
 	var key *knownhosts.KeyError
+	var stranger *strangerError
 	switch {
+	case errors.As(err, &stranger):
+		return stranger
 	case errors.As(err, &key) && len(key.Want) > 0:
 		return fmt.Errorf("%w in %s: refused, for it may be another machine at that address", ErrOtherKey, e.KnownHosts)
 	case errors.As(err, &key):
 		return fmt.Errorf("%w in %s", ErrNotPinned, e.KnownHosts)
+	case strings.Contains(err.Error(), "unable to authenticate") && e.Login != nil:
+		return fmt.Errorf("%w: none of your %d keys is authorized there%s", ErrDenied, len(keys.signers), keys.why())
 	case strings.Contains(err.Error(), "unable to authenticate"):
 		return fmt.Errorf("%w: key %s is not authorized there", ErrDenied, e.KeyFile)
 	case ctx.Err() != nil:
@@ -194,6 +229,9 @@ func (c *Conn) ask() error {
 
 // Name is the machine's name.
 func (c *Conn) Name() string { return c.endpoint.Name }
+
+// RemoteAddr is where the machine was reached, a name resolved.
+func (c *Conn) RemoteAddr() net.Addr { return c.client.RemoteAddr() }
 
 // Done is closed when the connection is gone.
 func (c *Conn) Done() <-chan struct{} { return c.done }

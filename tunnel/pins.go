@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/gofrs/flock"
+	skeema "github.com/skeema/knownhosts"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
 )
@@ -33,8 +34,28 @@ func Pin(file string, keys map[string]ssh.PublicKey) error {
 	})
 }
 
-// hostKeys checks the key that a machine shows against the pinned one.
-func hostKeys(e Endpoint) (ssh.HostKeyCallback, error) {
+// hostKeys checks the key that a machine shows against the pinned one. The
+// machines that skep sets up itself have an ed25519 key; one that is trusted at
+// first may have others, and is to show the one that was pinned.
+func hostKeys(e Endpoint) (ssh.HostKeyCallback, []string, error) {
+	check, err := pins(e)
+	if err != nil || !e.TrustFirst {
+		return check, []string{ssh.KeyAlgoED25519}, err
+	}
+	algorithms := trustworthy()
+	if db, err := skeema.NewDB(e.KnownHosts); err == nil {
+		if pinned := db.HostKeyAlgorithms(hostAlias(e.Name)); len(pinned) > 0 {
+			algorithms = pinned
+		}
+	}
+	return check, algorithms, nil
+}
+
+func trustworthy() []string {
+	return []string{ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521, ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256}
+}
+
+func pins(e Endpoint) (ssh.HostKeyCallback, error) {
 	pinned, err := knownhosts.New(e.KnownHosts)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && e.TrustFirst:

@@ -11,30 +11,26 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
+	"golang.org/x/crypto/ssh/knownhosts"
 )
 
 // Endpoint is where the connection leads.
 func (c *Conn) Endpoint() Endpoint { return c.endpoint }
 
-// KnownHost is the line of a known_hosts file that pins the machine's key under
+// KnownHost is the line of a known_hosts file that has the machine's key under
 // its name, for another machine that is to connect to it.
-func (c *Conn) KnownHost() (string, error) {
-	text, err := os.ReadFile(c.endpoint.KnownHosts)
-	if err != nil {
-		return "", fmt.Errorf("read the pinned host keys: %w", err)
-	}
-	for line := range strings.Lines(string(text)) {
-		if lineName(line) == c.Name() {
-			return strings.TrimSpace(line), nil
-		}
-	}
-	return "", fmt.Errorf("%w in %s", ErrNotPinned, c.endpoint.KnownHosts)
+func (c *Conn) KnownHost() string {
+	return knownhosts.Line([]string{hostAlias(c.Name())}, c.shown)
 }
 
 // RunWithKey is Run, and while the command runs the machine can log in to others
 // with the key that this connection uses. The key itself stays here: the
-// machine asks over the connection for each signature.
+// machine asks over the connection for each signature. A user's own keys are not
+// lent.
 func (c *Conn) RunWithKey(ctx context.Context, command string, stdin io.Reader) (string, error) {
+	if c.endpoint.Login != nil {
+		return "", fmt.Errorf("%s is logged in to with keys of the user's, which are not lent", c.Name())
+	}
 	pem, err := os.ReadFile(c.endpoint.KeyFile)
 	if err != nil {
 		return "", fmt.Errorf("read the private key: %w", err)
