@@ -183,6 +183,8 @@ func TestOldRqliteBeginsAnewOnlyBesideALeader(t *testing.T) {
 func TestRqliteAsksTheServersOfItsRecordsFirst(t *testing.T) {
 	w := newWorld(t, "rqlited")
 	w.write("bin/getent", "#!/bin/sh\n[ -s \"$WORLD/slept\" ] && printf '10.0.1.8 x\\n10.0.1.9 x\\n'\ntrue\n")
+	// What looks again later on must not be at it when the test is over.
+	w.write("bin/sleep", "#!/bin/sh\n[ \"$1\" != 10 ] || exit 1\n"+fakeSleep)
 	script := strings.ReplaceAll(rqliteStart, "/etc/resolv.conf", w.dir+"/resolv.conf")
 	if _, stderr, err := w.run("sh", script, "HOSTNAME=rq-a", "SKEP_DNS=tasks.rqlite-dns"); err != nil {
 		t.Fatalf("%v: %s", err, stderr)
