@@ -69,3 +69,8 @@ node-image: setup build ## make the image of the local nodes
 
 images: setup ## make the images that tests deploy
 	@testdata/images.sh >/dev/null
+
+test-kernel: build ## run what needs a full kernel, in a VM of Debian's own
+	@scripts/setup.sh kernel
+	@testdata/images.sh base rqlite hello >/dev/null
+	@testdata/kernel/test.sh .kernel
