@@ -18,6 +18,7 @@ func TestFarHosts(t *testing.T) {
 	encrypted(t)
 	published(t)
 	guarded(t)
+	updated(t)
 	wantReady(t)
 }
 
@@ -41,8 +42,12 @@ func encrypted(t *testing.T) {
 	}
 }
 
+func deploy(more ...string) []string {
+	return append([]string{"app", "deploy", "-p", "8080:9090", "-r", "2", "hello", "hello:0.1", env}, more...)
+}
+
 func published(t *testing.T) {
-	skep(t, "app", "deploy", "-p", "8080:9090", "-r", "2", "-e", "RQLITE_URL=http://tasks.rqlite:4001", "hello", "hello:0.1", env)
+	skep(t, deploy()...)
 	if got := docker(t, "service", "inspect", "-f", "'{{json .Spec.EndpointSpec}}'", "hello"); !strings.Contains(got, `"ingress"`) {
 		t.Errorf("published as %s", got)
 	}
