@@ -34,7 +34,7 @@ func updated(t *testing.T) {
 			asking.Go(func() {
 				asked.Add(1)
 				// One that is under way when the updates are over is let finish.
-				if err := answers(context.WithoutCancel(ctx), http.MethodGet, "http://"+address+"/bar", "", `Hello, "/bar"`); err != nil {
+				if err := answers(context.WithoutCancel(ctx), http.MethodGet, "http://"+address+"/bar", "", `, "/bar"`); err != nil {
 					failed.Add(1)
 					t.Errorf("request %d to %s: %v", n, address, err)
 				}
