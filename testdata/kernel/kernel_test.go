@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 )
 
 // On hosts that are far apart: the swarm forms and stays formed, a database runs
@@ -28,7 +27,7 @@ func encrypted(t *testing.T) {
 		t.Errorf("the overlay has the options %s", got)
 	}
 	db := "http://" + strings.Fields(skep(t, "rqlite", "open", env))[0]
-	eventually(t, time.Minute, "a write", func() error {
+	eventually(t, "a write", func() error {
 		return answers(t.Context(), http.MethodPost, db+"/db/execute", `["CREATE TABLE IF NOT EXISTS t (x TEXT)", "INSERT INTO t VALUES ('kept')"]`, "rows_affected")
 	})
 	if err := answers(t.Context(), http.MethodPost, db+"/db/query?level=strong", `["SELECT x FROM t"]`, "kept"); err != nil {
@@ -52,7 +51,7 @@ func published(t *testing.T) {
 		t.Errorf("published as %s", got)
 	}
 	for _, a := range addresses() { // two tasks, three nodes
-		eventually(t, time.Minute, "the app through "+a, func() error {
+		eventually(t, "the app through "+a, func() error {
 			return answers(t.Context(), http.MethodGet, "http://"+net.JoinHostPort(a, "8080")+"/bar", "", `Hello, "/bar"`)
 		})
 	}
@@ -89,14 +88,14 @@ func TestNarrowPath(t *testing.T) {
 	t.Log(docker(t, "network", "inspect", "-f", "'{{.Options}}'", "dbnet"))
 	db := "http://" + strings.Fields(skep(t, "rqlite", "open", env))[0]
 	large := strings.Repeat("0123456789abcdef", 1<<14)
-	eventually(t, time.Minute, "a write of 256 KiB", func() error {
+	eventually(t, "a write of 256 KiB", func() error {
 		return answers(t.Context(), http.MethodPost, db+"/db/execute",
 			`["CREATE TABLE IF NOT EXISTS t (x TEXT)", "INSERT INTO t VALUES ('`+large+`')"]`, "rows_affected")
 	})
 	// Every server has it, the one behind the narrow path among them.
 	script := `c=$(docker ps -qf label=com.docker.swarm.service.name=rqlite); docker exec $c bash -c 'exec 3<>/dev/tcp/127.0.0.1/4001; ` +
 		`printf "GET /db/query?level=none&q=SELECT%%20sum(length(x))%%20FROM%%20t HTTP/1.0\r\n\r\n" >&3; cat <&3'`
-	eventually(t, time.Minute, "the narrow host has all of it", func() error {
+	eventually(t, "the narrow host has all of it", func() error {
 		out := skep(t, "nodes", "ssh", env, env+"-worker-2", "--", script)
 		if !strings.Contains(out, "262144") {
 			return errText(out)

@@ -24,13 +24,13 @@ const env = "far"
 func addresses() []string { return []string{"10.77.0.11", "10.77.0.12", "10.77.0.13"} }
 
 // create makes an environment of all hosts, whose first is the manager.
-func create(t *testing.T) string {
+func create(t *testing.T) {
 	t.Helper()
 	args := []string{"nodes", "create", "-d", "ssh"}
 	for _, a := range addresses() {
 		args = append(args, "--host", "root@"+a)
 	}
-	return skep(t, append(args, env)...)
+	skep(t, append(args, env)...)
 }
 
 // skep runs it and returns what it printed; one that fails ends the test.
@@ -117,8 +117,10 @@ func answers(ctx context.Context, method, url, body string, words ...string) err
 	return nil
 }
 
+const limit = time.Minute
+
 // eventually waits until a condition holds.
-func eventually(t *testing.T, limit time.Duration, what string, holds func() error) {
+func eventually(t *testing.T, what string, holds func() error) {
 	t.Helper()
 	begin := time.Now()
 	tick := time.NewTicker(time.Second)
