@@ -44,7 +44,8 @@ func skep(t *testing.T, args ...string) string {
 }
 
 func run(ctx context.Context, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	// Clearing up goes on when the test's own time is over.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Minute)
 	defer cancel()
 	begin := time.Now()
 	c := exec.CommandContext(ctx, args[0], args[1:]...)
