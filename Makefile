@@ -13,6 +13,8 @@ GOLANGCI = .tools/golangci-lint-$(GOLANGCI_VERSION)-$(shell go env GOVERSION)/go
 
 # Programs of the tests, which ./... leaves out.
 TESTDATA := ./testdata/cloud/... ./testdata/crate ./testdata/hello ./testdata/rethinkdb ./testdata/wire
+# Tests that run in a VM alone.
+KERNEL := ./testdata/kernel
 # One without a first line, which SC2148 wants, is sourced or embedded.
 SCRIPTS = .ci/run $(shell find . -name .tools -prune -o -name '*.sh' -print)
 
@@ -38,8 +40,8 @@ bench: setup build node-image ## measure against the floor
 lint: lint-setup $(GOLANGCI) ## check format, modules, code and scripts
 	@files=$$(gofmt -l .) && [ -z "$$files" ] || { echo "make fmt would change:" $$files >&2; exit 1; }
 	go mod tidy -diff
-	go vet ./... $(TESTDATA)
-	$(GOLANGCI) run ./... $(TESTDATA)
+	go vet ./... $(TESTDATA) $(KERNEL)
+	$(GOLANGCI) run ./... $(TESTDATA) $(KERNEL)
 	shellcheck -x -P SCRIPTDIR -e SC2148 $(SCRIPTS)
 
 $(GOLANGCI):
@@ -69,3 +71,8 @@ node-image: setup build ## make the image of the local nodes
 
 images: setup ## make the images that tests deploy
 	@testdata/images.sh >/dev/null
+
+test-kernel: build ## run what needs a full kernel, in a VM of Debian's own
+	@scripts/setup.sh kernel
+	@testdata/images.sh base rqlite hello >/dev/null
+	@testdata/kernel/test.sh .kernel

@@ -4,6 +4,7 @@
 #   setup.sh          what tests and demo need, and a Docker engine that runs
 #   setup.sh build    what a build needs
 #   setup.sh lint     what the linters need
+#   setup.sh kernel   what tests and demo need, and what the VM of test-kernel needs
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive
 
@@ -91,7 +92,7 @@ need /etc/ssl/certs/ca-certificates.crt ca-certificates
 case ${1:-all} in
   build) ;;
   lint) need shellcheck shellcheck ;;
-  all)
+  all | kernel)
     need dockerd docker.io
     need docker docker.io
     need curl curl
@@ -100,7 +101,13 @@ case ${1:-all} in
     need gcc gcc
     need /usr/include/stdlib.h libc6-dev
     ;;
-  *) die "set up for what? build, lint, or nothing for all" ;;
+  *) die "set up for what? build, lint, kernel, or nothing for all" ;;
 esac
+if [ "${1:-all}" = kernel ]; then
+  need qemu-system-x86_64 qemu-system-x86
+  need cpio cpio
+  need depmod kmod
+  need /bin/busybox busybox-static
+fi
 install_missing
-if [ "${1:-all}" = all ]; then start_engine; fi
+case ${1:-all} in all | kernel) start_engine ;; esac
