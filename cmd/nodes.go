@@ -24,7 +24,7 @@ func (s *skep) nodesCommand() *cobra.Command {
 func (s *skep) nodesCreate() *cobra.Command {
 	var o nodes.CreateOptions
 	var options []string
-	var yes, guarded bool
+	var yes, guarded, encrypt, plain bool
 	c := &cobra.Command{
 		Use: "create [flags] ENV", Short: "Create machines and form them into a swarm",
 		Long: `Create machines and form them into a swarm, or add machines to one.
@@ -50,6 +50,15 @@ back what it made.`,
 			if c.Flags().Changed("firewall") && guarded && o.NoFirewall {
 				return usage.Errorf("--firewall and --no-firewall are opposites: say one of them")
 			}
+			switch set := c.Flags().Changed; {
+			case set("encrypt") && set("no-encrypt"):
+				return usage.Errorf("--encrypt and --no-encrypt are opposites: say one of them")
+			case set("encrypt"):
+				o.Encrypt = &encrypt
+			case set("no-encrypt"):
+				encrypt = !plain
+				o.Encrypt = &encrypt
+			}
 			o.NoFirewall = o.NoFirewall || !guarded
 			if o.Options, err = driverOptions(options); err != nil {
 				return err
@@ -71,6 +80,8 @@ back what it made.`,
 	f.BoolVar(&o.Private, "private", false, "let the nodes reach each other at their private addresses")
 	f.BoolVarP(&guarded, "firewall", "F", true, "let in SSH, the other nodes and published ports only, on machines that are not on this computer")
 	f.BoolVar(&o.NoFirewall, "no-firewall", false, "leave the machines without a firewall of skep's")
+	f.BoolVar(&encrypt, "encrypt", false, "encrypt overlay networks (default where every machine elsewhere has ESP in its kernel)")
+	f.BoolVar(&plain, "no-encrypt", false, "do not encrypt overlay networks")
 	f.BoolVarP(&yes, "yes", "y", false, "do not ask before making machines that cost something")
 	f.BoolVarP(&yes, "force", "f", false, "the same as --yes")
 	f.StringVar(&o.Image, "image", "", "image of the machines (default the driver's own)")

@@ -131,7 +131,7 @@ func (s *skep) exitCode(ctx context.Context, err error) int {
 
 func (s *skep) root() *cobra.Command {
 	root := group("skep", "Machines, a swarm, a clustered database, an app, and back into nothing",
-		s.nodesCommand(), s.rethinkCommand(), s.rqliteCommand(), s.crateCommand(), s.etcdCommand(), s.consulCommand(), s.discoveryCommand(), s.appCommand(), s.tunnelCommand(), s.relayCommand(), s.dockerCommand(), s.envCommand(), s.socketServe(), s.versionCommand())
+		s.nodesCommand(), s.rethinkCommand(), s.rqliteCommand(), s.crateCommand(), s.etcdCommand(), s.consulCommand(), s.discoveryCommand(), s.appCommand(), s.tunnelCommand(), s.relayCommand(), s.probeCommand(), s.dockerCommand(), s.envCommand(), s.socketServe(), s.versionCommand())
 	root.Long = `skep turns a name like dev into machines, a Docker swarm on them, a clustered
 database and an app, with tunnels to their admin pages, and back into nothing.`
 	root.Example = `  skep nodes create dev                 # one manager, two workers

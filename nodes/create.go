@@ -61,6 +61,9 @@ func (e *Environment) Create(ctx context.Context, o CreateOptions) error {
 	if specs, err = e.check(ctx, specs); err != nil {
 		return err
 	}
+	if err := e.mayEncrypt(ctx, was.manager, o.Encrypt); err != nil {
+		return err
+	}
 	if o.Agree != nil {
 		if err := o.Agree(ctx, specs); err != nil {
 			return err

@@ -35,8 +35,11 @@ func (e *Environment) form(ctx context.Context, all, todo []providers.Machine, m
 		return errors.New("no machine can be the first manager")
 	}
 	f.first = all[i]
+	var err error
+	if f.encryption, err = e.decide(ctx, manager, o.Encrypt, len(remote(all)) > 0); err != nil {
+		return err
+	}
 	if guarded := remote(all); len(guarded) > 0 {
-		var err error
 		if f.rules, err = e.rules(ctx, all, manager, private); err != nil {
 			return err
 		}
@@ -58,6 +61,9 @@ func (e *Environment) form(ctx context.Context, all, todo []providers.Machine, m
 			if err := f.guard(gctx, m, engine); err != nil {
 				return err
 			}
+			if err := f.checkESP(gctx, m, engine); err != nil {
+				return err
+			}
 			if m.Name == f.first.Name {
 				return f.openSwarm(gctx, engine)
 			}
@@ -67,7 +73,7 @@ func (e *Environment) form(ctx context.Context, all, todo []providers.Machine, m
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return f.finish(ctx, todo)
+	return f.finish(ctx, all, todo)
 }
 
 func contains(all []providers.Machine, m providers.Machine) bool {
@@ -82,6 +88,10 @@ type forming struct {
 	turn      sync.Mutex        // managers join one after another
 	rules     firewall.Rules    // of those that are remote
 	unguarded bool              // unless they are to have none
+
+	encryption encryption
+	lacking    sync.Mutex // of lacks
+	lacks      []string   // machines without ESP
 
 	manager *swarm.Engine // of the first; nil until there is a swarm
 
@@ -168,22 +178,28 @@ func (f *forming) isMember(ctx context.Context, engine *swarm.Engine) (bool, err
 	return false, engine.Leave(ctx)
 }
 
-// finish waits for the new members, labels them, and strikes what an earlier
-// life of a machine left in the swarm's list.
-func (f *forming) finish(ctx context.Context, todo []providers.Machine) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, bootTimeout, errors.New("the swarm did not form within "+bootTimeout.String()))
+// finish waits for the new members, proves that data gets to them, labels them,
+// and strikes what an earlier life of a machine left in the swarm's list. The
+// driver's label is the last, for a member that has it counts as finished.
+func (f *forming) finish(ctx context.Context, all, todo []providers.Machine) error {
+	forming, cancel := context.WithTimeoutCause(ctx, bootTimeout, errors.New("the swarm did not form within "+bootTimeout.String()))
 	defer cancel()
 	managers, _ := split(todo)
-	if err := f.manager.WaitReady(ctx, names(todo), names(managers)); err != nil {
+	if err := f.manager.WaitReady(forming, names(todo), names(managers)); err != nil {
 		return err
 	}
 	members, err := f.manager.Members(ctx)
 	if err != nil {
 		return err
 	}
+	labels := map[string]string{}
+	if f.encrypted() {
+		labels[swarm.LabelEncrypt] = "true"
+	}
 	for _, m := range todo {
 		n, _ := swarm.Member(members, m.Name)
-		if err := f.manager.Label(ctx, n.ID, map[string]string{swarm.LabelDriver: m.Driver, swarm.LabelRegion: m.Region}); err != nil {
+		labels[swarm.LabelRegion] = m.Region
+		if err := f.manager.Label(ctx, n.ID, labels); err != nil {
 			return err
 		}
 		for _, old := range members {
@@ -193,6 +209,15 @@ func (f *forming) finish(ctx context.Context, todo []providers.Machine) error {
 			if err := strike(ctx, f.manager, old); err != nil {
 				return err
 			}
+		}
+	}
+	if err := f.env.prove(ctx, f.manager, all, todo); err != nil {
+		return err
+	}
+	for _, m := range todo {
+		n, _ := swarm.Member(members, m.Name)
+		if err := f.manager.Label(ctx, n.ID, map[string]string{swarm.LabelDriver: m.Driver}); err != nil {
+			return err
 		}
 		f.env.Log.Info("ready", "node", m.Name)
 	}

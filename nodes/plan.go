@@ -22,6 +22,7 @@ type CreateOptions struct {
 	Install           bool              // the engine, on hosts that have none
 	Private           bool              // nodes reach each other at their private addresses
 	NoFirewall        bool              // remote machines get none from skep
+	Encrypt           *bool             // overlay networks; nil is where every remote node can
 	Keep              bool              // what a failed create made stays
 	// Agree is asked before anything is made that costs something; nil agrees.
 	Agree func(ctx context.Context, specs []providers.Spec) error

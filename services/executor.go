@@ -86,15 +86,8 @@ func (x Executor) put(ctx context.Context, manager *swarm.Engine, stack Stack, w
 	patience := deployTimeout * time.Duration(max(1, len(stack.Services)))
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("%s was not up within %s", stack.Name, patience))
 	defer cancel()
-	for _, name := range stack.Networks {
-		if err := manager.EnsureNetwork(ctx, name, map[string]string{swarm.LabelStack: stack.Name}); err != nil {
-			return nil, err
-		}
-	}
-	for _, n := range stack.Overlays {
-		if err := ensureOverlay(ctx, manager, stack.Name, n); err != nil {
-			return nil, err
-		}
+	if err := x.networks(ctx, manager, stack); err != nil {
+		return nil, err
 	}
 	if stack, err = x.keep(ctx, manager, stack); err != nil {
 		return nil, err

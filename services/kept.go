@@ -56,16 +56,42 @@ func checkKept(ctx context.Context, manager *swarm.Engine, stack Stack) error {
 	return errors.Join(errs...)
 }
 
-// ensureOverlay makes a network of a stack unless it is there.
-func ensureOverlay(ctx context.Context, manager *swarm.Engine, stack string, n compose.Network) error {
-	if n.External {
-		return nil
+// networks makes those of a stack that are not there, as the way between the
+// nodes asks for.
+func (x Executor) networks(ctx context.Context, manager *swarm.Engine, stack Stack) error {
+	members, err := manager.Members(ctx)
+	if err != nil {
+		return err
 	}
-	labels := map[string]string{swarm.LabelStack: stack}
-	for k, v := range n.Labels {
-		labels[k] = v
+	path := swarm.PathOf(members)
+	for _, n := range overlays(stack) {
+		labels := map[string]string{swarm.LabelStack: stack.Name}
+		for k, v := range n.Labels {
+			labels[k] = v
+		}
+		warning, err := manager.Overlay(ctx, n.Name, network.CreateOptions{Internal: n.Internal, Options: n.Options, Labels: labels}, path)
+		if err != nil {
+			return err
+		}
+		if warning != "" {
+			x.Log.Warn(warning)
+		}
 	}
-	return manager.EnsureOverlay(ctx, n.Name, network.CreateOptions{Internal: n.Internal, Options: n.Options, Labels: labels})
+	return nil
+}
+
+// overlays are the networks that a stack makes.
+func overlays(stack Stack) []compose.Network {
+	var all []compose.Network
+	for _, name := range stack.Networks {
+		all = append(all, compose.Network{Name: name})
+	}
+	for _, n := range stack.Overlays {
+		if !n.External {
+			all = append(all, n)
+		}
+	}
+	return all
 }
 
 // keep makes the stack's secrets and configs, and gives the services the ids of

@@ -26,14 +26,9 @@ const (
 	LabelRegion = "skep.region"
 )
 
-// EnsureNetwork makes an attachable overlay network unless it is there.
-func (e *Engine) EnsureNetwork(ctx context.Context, name string, labels map[string]string) error {
-	return e.EnsureOverlay(ctx, name, network.CreateOptions{Labels: labels})
-}
-
-// EnsureOverlay is EnsureNetwork with options, which an existing one keeps as
-// they are.
-func (e *Engine) EnsureOverlay(ctx context.Context, name string, o network.CreateOptions) error {
+// ensureOverlay makes an attachable overlay network unless it is there: one that
+// is keeps its options.
+func (e *Engine) ensureOverlay(ctx context.Context, name string, o network.CreateOptions) error {
 	found, err := e.NetworkInspect(ctx, name, network.InspectOptions{})
 	if err == nil {
 		if found.Driver != "overlay" {
