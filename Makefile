@@ -23,7 +23,7 @@ help: ## list the targets
 
 build: ## make bin/skep
 	@scripts/setup.sh build
-	CGO_ENABLED=0 go build -trimpath -o bin/skep ./cmd/skep
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/skep ./cmd/skep
 
 test: unit e2e ## run all tests, on real engines
 
