@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -128,20 +129,27 @@ func TestDigitalOceanRefuses(t *testing.T) {
 // does not find, from another computer and on lists that lag.
 func TestDigitalOceanKilled(t *testing.T) {
 	t.Parallel()
+	var killing sync.WaitGroup
 	for n := range 10 {
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			t.Parallel()
-			cloud := rent(t, fmt.Sprintf("kill%d", n), false, api.Faults{Boot: 1, Lag: 2, SlowAdd: 0.5, SlowGone: 1})
-			u := cloud.user()
-			env := u.environment(fmt.Sprintf("kill%d", n))
-			moment := rand.N(4 * time.Second)
+		name := fmt.Sprintf("kill%d", n)
+		cloud := rent(t, name, false, api.Faults{Boot: 1, Lag: 2, SlowAdd: 0.5, SlowGone: 1})
+		maker, remover := cloud.user(), cloud.user()
+		env := maker.environment(name)
+		killing.Go(func() {
+			moment := rand.N(3 * time.Second)
 			ctx, end := context.WithTimeout(context.Background(), moment)
 			defer end()
-			_ = u.command(ctx, "nodes", "create", "-d", "digitalocean", "--yes", "-m", "1", "-w", "5", "--region", "ams3,sgp1,nyc3", env).Run()
+			err := maker.command(ctx, "nodes", "create", "-d", "digitalocean", "--yes", "-m", "1", "-w", "5", "--region", "ams3,sgp1,nyc3", env).Run()
+			if err == nil || ctx.Err() == nil {
+				t.Errorf("%s was not killed: %v", env, err)
+			}
 			s := cloud.State()
-			t.Logf("killed after %s with %d droplets, %d tags, %d keys", moment, s.Made, len(s.Tags), len(s.Keys))
-			cloud.user().must("nodes", "rm", "-f", env)
-			cloud.empty()
+			t.Logf("%s: killed after %s with %d droplets, %d tags, %d keys", env, moment, s.Made, len(s.Tags), len(s.Keys))
+			if r := remover.run("nodes", "rm", "-f", env); r.code != 0 {
+				t.Errorf("rm %s: exit %d", env, r.code)
+			}
 		})
+		defer cloud.empty()
 	}
+	killing.Wait()
 }
