@@ -25,6 +25,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	ownAccount()
 	// What a test run that was killed left behind must not disturb this one.
 	if err := sweep(); err != nil {
 		fmt.Fprintln(os.Stderr, "clear up before the tests:", err)
@@ -65,7 +66,7 @@ func sweep() error {
 			errs = append(errs, err)
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, sweepHosts())...)
 }
 
 // user is somebody with a home of their own who runs skep.

@@ -96,15 +96,17 @@ func (d *Driver) deleteUntilGone(ctx context.Context, api *godo.Client, env stri
 	begin := time.Now()
 	ordered := map[int]time.Time{}
 	var refused error
+	var last []godo.Droplet
 	for {
 		found, err := d.droplets(ctx, env)
 		if err != nil {
-			return err
+			return errors.Join(err, survivors(env, last, time.Since(begin)))
 		}
 		found = slices.DeleteFunc(found, func(droplet godo.Droplet) bool { return !meant(droplet) })
 		if len(found) == 0 && !time.Now().Before(notBefore) {
 			return nil
 		}
+		last = found
 		if time.Since(begin) > d.times().gone {
 			return errors.Join(survivors(env, found, d.times().gone), refused)
 		}
