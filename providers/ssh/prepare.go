@@ -58,13 +58,24 @@ func work(ctx context.Context, node, host string, options map[string]string, lim
 
 // Delete gives hosts back as they were. One that does not answer stays on
 // record, so that it can be asked again.
+//
+// Workers leave their swarm at once, then managers one after another: an engine
+// (20.10) that leaves while its manager goes can keep the overlay gossip of that
+// swarm running, and is then deaf in the next one until it is restarted.
 func (d *Driver) Delete(ctx context.Context, machines []providers.Machine) error {
 	errs := make([]error, len(machines))
-	var undoing sync.WaitGroup
+	var leaving sync.WaitGroup
 	for i, m := range machines {
-		undoing.Go(func() { errs[i] = d.giveBack(ctx, m.Env, m.Name) })
+		if m.Role == providers.Worker {
+			leaving.Go(func() { errs[i] = d.giveBack(ctx, m.Env, m.Name) })
+		}
 	}
-	undoing.Wait()
+	leaving.Wait()
+	for i, m := range machines {
+		if m.Role == providers.Manager {
+			errs[i] = d.giveBack(ctx, m.Env, m.Name)
+		}
+	}
 	return errors.Join(errs...)
 }
 

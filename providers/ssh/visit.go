@@ -185,6 +185,9 @@ func unfit(s providers.Spec, f facts) string {
 	if member := f.values["swarm"]; member != "" && member != "inactive" && !ours {
 		return "belongs to another swarm: `docker swarm leave` there takes it out, or name another host"
 	}
+	if f.values["swarm"] == "inactive" && f.values["gossips"] != "" {
+		return "has a Docker that still gossips with a swarm that it left, and would be deaf in another one: restart Docker there"
+	}
 	return f.hidden(s)
 }
 

@@ -31,6 +31,10 @@ if command -v docker >/dev/null; then
 	if version=$(docker version -f '{{.Server.Version}}' 2>&1); then
 		say engine "$version"
 		say swarm "$(docker info -f '{{.Swarm.LocalNodeState}}' 2>/dev/null)"
+		# 7946, listening.
+		if cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ':1F0A [0:]* 0A '; then
+			say gossips yes
+		fi
 	else
 		say words "$(printf %s "$version" | tr '\n' ' ')"
 	fi
