@@ -34,7 +34,9 @@ an earlier create left half done is finished first. A create that fails takes
 back what it made.`,
 		Example: `  skep nodes create dev                 # dev-manager-1, dev-worker-1, dev-worker-2
   skep nodes create -m 3 -w 2 tst
-  skep nodes create -w 1 dev            # one more worker`,
+  skep nodes create -w 1 dev            # one more worker
+  export DIGITALOCEAN_ACCESS_TOKEN=…
+  skep nodes create -m 1 -w 2 -d digitalocean --region ams3,sgp1,nyc3 tst`,
 		Args: takes(1, 1), ValidArgsFunction: s.completeEnv,
 		RunE: func(c *cobra.Command, args []string) error {
 			e, err := s.environment(args[0])
@@ -71,7 +73,7 @@ back what it made.`,
 	f := c.Flags()
 	f.IntVarP(&o.Managers, "managers", "m", 0, "how many managers to add")
 	f.IntVarP(&o.Workers, "workers", "w", 0, "how many workers to add")
-	f.StringVarP(&o.Driver, "driver", "d", "", "what makes the machines: docker, or any that docker-machine knows (default the environment's, else docker)")
+	f.StringVarP(&o.Driver, "driver", "d", "", "what makes the machines: docker, digitalocean, ssh, or any that docker-machine knows (default the environment's, else docker)")
 	f.StringSliceVar(&o.Regions, "region", nil, "regions to spread the machines over, in turn")
 	f.StringVar(&o.Size, "size", "", "size of the machines (default the driver's own)")
 	f.StringSliceVarP(&o.Hosts, "host", "H", nil, "hosts that exist, USER@ADDRESS[:PORT], for -d ssh")

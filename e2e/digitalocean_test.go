@@ -84,6 +84,14 @@ func TestDigitalOcean(t *testing.T) {
 	u.wantNodes(env, "manager-1", "worker-1", "worker-2")
 	db.wantValue("SELECT text FROM hello", `"from a droplet"`)
 	cloud.secret(u)
+	// Another host key is another machine, for all that is known.
+	u.must("nodes", "ssh", env, env+"-worker-2", "--", "rm /etc/ssh/ssh_host_ed25519_key* && ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key && pkill -o -HUP sshd")
+	eventually(t, 10*time.Second, "sshd has its new key", func() error {
+		if r := u.run("nodes", "ssh", env, env+"-worker-2", "--", "true"); r.code != 1 || !strings.Contains(r.errs, "not the pinned one") {
+			return fmt.Errorf("exit %d: %s", r.code, r.errs)
+		}
+		return nil
+	})
 	if r := u.must("nodes", "rm", "-f", env); !strings.Contains(r.errs, "no longer billed: $0.0268 an hour") {
 		t.Errorf("it does not say what is no longer billed: %s", r.errs)
 	}
