@@ -35,7 +35,6 @@ back what it made.`,
 		Example: `  skep nodes create dev                 # dev-manager-1, dev-worker-1, dev-worker-2
   skep nodes create -m 3 -w 2 tst
   skep nodes create -w 1 dev            # one more worker
-  export DIGITALOCEAN_ACCESS_TOKEN=…
   skep nodes create -m 1 -w 2 -d digitalocean --region ams3,sgp1,nyc3 tst`,
 		Args: takes(1, 1), ValidArgsFunction: s.completeEnv,
 		RunE: func(c *cobra.Command, args []string) error {

@@ -44,12 +44,16 @@ func TestDigitalOcean(t *testing.T) {
 	if made := cloud.State().Made; made != 3 {
 		t.Errorf("%d droplets made for three", made)
 	}
+	cloud.Forget()
 	var rows []struct {
 		Region, Size string
 		HourlyUSD    float64 `json:"hourly_usd"`
 	}
 	if err := json.Unmarshal([]byte(u.must("nodes", "ls", env, "--json").out), &rows); err != nil {
 		t.Fatal(err)
+	}
+	if calls := cloud.State().Calls; len(calls) != 1 || calls["GET /v2/droplets"] != 1 {
+		t.Errorf("to list them took %v", calls)
 	}
 	for i, region := range []string{"ams3", "sgp1", "nyc3"} {
 		if rows[i].Region != region || rows[i].Size != "s-1vcpu-1gb" || rows[i].HourlyUSD != 0.00893 {

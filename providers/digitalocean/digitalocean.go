@@ -9,6 +9,7 @@ package digitalocean
 import (
 	"context"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -103,7 +104,7 @@ func (d *Driver) droplets(ctx context.Context, env string) ([]godo.Droplet, erro
 		}
 		return api.Droplets.ListByTag(ctx, envTag(env), o)
 	})
-	if err != nil {
+	if err != nil && (env == "" || status(err) != http.StatusNotFound) { // of a tag that there is not
 		return nil, explain(ctx, "list droplets", err)
 	}
 	d.mu.Lock()
