@@ -180,19 +180,21 @@ func (d *Driver) forget(id int) {
 
 // noTwins deletes droplets that have the name of an older one: a call that was
 // taken for lost came late. Nothing runs on them yet.
-func (d *Driver) noTwins(ctx context.Context, api *godo.Client, all []godo.Droplet) ([]godo.Droplet, error) {
+func (d *Driver) noTwins(ctx context.Context, api *godo.Client, env string, all []godo.Droplet) ([]godo.Droplet, error) {
 	slices.SortFunc(all, func(a, b godo.Droplet) int { return a.ID - b.ID })
 	var first []godo.Droplet
+	var younger []int
 	for _, droplet := range all {
-		if !slices.Contains(namesOf(first), droplet.Name) {
+		if slices.Contains(namesOf(first), droplet.Name) {
+			younger = append(younger, droplet.ID)
+		} else {
 			first = append(first, droplet)
-			continue
-		}
-		if err := d.deleteOne(ctx, api, droplet); err != nil {
-			return nil, err
 		}
 	}
-	return first, nil
+	if len(younger) == 0 {
+		return first, nil
+	}
+	return first, d.deleteUntilGone(ctx, api, env, time.Now(), func(droplet godo.Droplet) bool { return slices.Contains(younger, droplet.ID) })
 }
 
 // giveRoles tags droplets that were made in one call with others of another

@@ -54,7 +54,7 @@ func (d *Driver) Create(ctx context.Context, specs []providers.Spec) ([]provider
 	if err != nil {
 		return nil, err
 	}
-	if up, err = d.noTwins(ctx, api, up); err != nil {
+	if up, err = d.noTwins(ctx, api, env, up); err != nil {
 		return nil, err
 	}
 	if err := giveRoles(ctx, api, env, up); err != nil {
@@ -170,5 +170,5 @@ func (c call) tags() []string {
 			tags = append(tags, roleTag(c.env, role))
 		}
 	}
-	return tags
+	return slices.Compact(tags) // without a batch its tag is the environment's
 }

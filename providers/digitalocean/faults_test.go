@@ -11,6 +11,8 @@ import (
 
 	"skep/providers"
 	"skep/testdata/cloud/api"
+
+	"github.com/digitalocean/godo"
 )
 
 // Whatever goes wrong once, a create gets done, nothing is made twice, and
@@ -211,6 +213,39 @@ func TestKilledAtRandomMoments(t *testing.T) {
 			}
 			r.purge()
 		}
+	}
+}
+
+// A call that was taken for lost may come later than any list would lag.
+func TestTheYoungerTwinGoes(t *testing.T) {
+	r := rent(t, api.Faults{SlowGone: 0.1, Lag: 0.05})
+	checked, err := r.Check(t.Context(), specsOf("tst", 1, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := r.client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := calls(checked)[0]
+	for range 2 {
+		if err := r.post(t.Context(), client, &godo.DropletMultiCreateRequest{
+			Names: c.names[:1], Region: c.region, Size: c.size, Image: godo.DropletCreateImage{Slug: c.image},
+			SSHKeys: []godo.DropletCreateSSHKey{}, Tags: c.tags(),
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	made, err := r.Create(t.Context(), checked)
+	if err != nil || len(made) != 2 {
+		t.Fatalf("%+v, %v", made, err)
+	}
+	left, err := r.another().droplets(t.Context(), "tst")
+	if err != nil || !slices.Equal(namesOf(left), []string{"tst-manager-1", "tst-worker-1"}) || len(left) != 2 || left[0].ID > left[1].ID {
+		t.Fatalf("%v, %v", namesOf(left), err)
+	}
+	if err := r.Purge(t.Context(), "tst"); err != nil {
+		t.Fatal(err)
 	}
 }
 
