@@ -115,7 +115,7 @@ func arguments(s providers.Spec, driver string, known []string) ([]string, error
 			all = append(all, "--"+key+"="+s.Options[key])
 		}
 	}
-	labels := map[string]string{labelBatch: strings.Join(s.Batch, "+"), labelRegion: s.Region}
+	labels := map[string]string{labelBatch: strings.Join(s.Batch, "+"), labelRegion: s.Region, labelSize: s.Size}
 	for _, name := range slices.Sorted(maps.Keys(labels)) {
 		if labels[name] != "" {
 			all = append(all, "--engine-label="+name+"="+labels[name])
