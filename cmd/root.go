@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,6 +23,7 @@ import (
 	"skep/providers"
 	"skep/providers/digitalocean"
 	"skep/providers/docker"
+	"skep/providers/dockermachine"
 	"skep/providers/ssh"
 	"skep/services"
 	"skep/usage"
@@ -219,11 +222,13 @@ func (s *skep) log() *slog.Logger {
 }
 
 func (s *skep) drivers() map[string]providers.Driver {
-	return map[string]providers.Driver{
+	own := map[string]providers.Driver{
 		docker.Name:       s.local,
 		digitalocean.Name: s.droplets,
 		ssh.Name:          &ssh.Driver{Folder: s.home.Hosts()},
 	}
+	own[nodes.AnyDriver] = &dockermachine.Driver{Own: slices.Sorted(maps.Keys(own))}
+	return own
 }
 
 // environment opens one by name, which it checks.

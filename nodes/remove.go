@@ -39,7 +39,7 @@ func (e *Environment) RemoveAll(ctx context.Context, giveUp bool) error {
 	e.Close()
 	// One that does not answer is asked all the same: it says what it is about.
 	errs := make([]error, 0, len(e.Drivers))
-	for _, driver := range e.Drivers {
+	for _, driver := range lendersFirst(e.Drivers) {
 		err := driver.Purge(ctx, e.Name)
 		if giveUp {
 			err = e.giveUp(ctx, driver, err)
@@ -60,6 +60,20 @@ func (e *Environment) RemoveAll(ctx context.Context, giveUp bool) error {
 		e.Log.Info("no longer billed: " + dollars(bill))
 	}
 	return e.forget()
+}
+
+// lendersFirst puts those first whose machines are to leave the swarm while there
+// is one: an engine that outlives it has to be done with it in order.
+func lendersFirst(drivers map[string]providers.Driver) []providers.Driver {
+	var first, rest []providers.Driver
+	for _, d := range drivers {
+		if _, lends := d.(providers.Lender); lends {
+			first = append(first, d)
+		} else {
+			rest = append(rest, d)
+		}
+	}
+	return append(first, rest...)
 }
 
 // giveUp forgets what a driver could not give back of what it was lent, and says

@@ -72,7 +72,7 @@ func brief(err error) string {
 // HasIPVS says whether the node's kernel can balance virtual addresses, loading
 // its module where it may.
 func (e *Engine) HasIPVS(ctx context.Context) (bool, error) {
-	out, err := e.conn.Run(ctx, "{ [ -e /proc/net/ip_vs ] || modprobe ip_vs; } >/dev/null 2>&1 && [ -e /proc/net/ip_vs ] && echo yes || echo no", nil)
+	out, err := e.conn.Run(ctx, "{ [ -e /proc/net/ip_vs ] || modprobe ip_vs || sudo -n modprobe ip_vs; } >/dev/null 2>&1 && [ -e /proc/net/ip_vs ] && echo yes || echo no", nil)
 	return strings.TrimSpace(out) == "yes", err
 }
 
