@@ -25,7 +25,7 @@ import (
 
 const (
 	probeName    = "skep-probe" // of the service, its stack, its network and its containers
-	probeTimeout = 2 * time.Minute
+	probeTimeout = 4 * time.Minute
 	probeTidy    = 30 * time.Second
 )
 
@@ -49,8 +49,6 @@ func (e *Environment) prove(ctx context.Context, manager *swarm.Engine, all, fre
 	if len(remote(all)) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, probeTimeout, errors.New("not within "+probeTimeout.String()))
-	defer cancel()
 	p := &proof{env: e, manager: manager, fresh: names(fresh)}
 	defer p.tidy(ctx)
 	if err := p.prepare(ctx, all); err != nil {
@@ -59,6 +57,8 @@ func (e *Environment) prove(ctx context.Context, manager *swarm.Engine, all, fre
 	if p.image == "" || len(p.engines) < 2 {
 		return nil
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, probeTimeout, errors.New("the way between nodes was not proven within "+probeTimeout.String()))
+	defer cancel()
 	if err := p.measure(ctx); err != nil {
 		return err
 	}
@@ -280,7 +280,10 @@ func verdict(from, to string, r probe.Result, encrypted bool) error {
 		if encrypted {
 			open += " and ESP (IP protocol 50)"
 		}
-		return fmt.Errorf("nothing gets from a container on %s to one on %s (%s): open %s between them", from, to, r.Words, open)
+		// Docker Engine 20.10 may keep the gossip's keys of a swarm that it has left
+		// until it starts again, and then never finds its new neighbours.
+		return fmt.Errorf("nothing gets from a container on %s to one on %s (%s): open %s between them, and where one was in another swarm before, restart Docker there",
+			from, to, r.Words, open)
 	case !r.Large:
 		return fmt.Errorf("between containers on %s and %s small packets pass and large ones do not (%s): give the nodes' links the MTU that the way between them has, or let ICMP through, so that skep can measure it",
 			from, to, r.Words)

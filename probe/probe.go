@@ -28,8 +28,8 @@ const (
 
 	small = 64      // bytes that fit in any packet
 	large = 1 << 20 // bytes that fill packets
-	// Members of a new overlay network hear of each other by gossip, which takes
-	// seconds.
+	// Members of an overlay network hear of each other by gossip, which exchanges
+	// all that it knows every 30 seconds.
 	smallPatience = 35 * time.Second
 	smallTimeout  = 2 * time.Second
 	largePatience = 20 * time.Second
@@ -114,7 +114,9 @@ func tryOne(ctx context.Context, address string, port int) Result {
 		if r.Small = err == nil; r.Small {
 			break
 		}
-		r.Words = err.Error()
+		if patient.Err() == nil || r.Words == "" { // the last try was cut short
+			r.Words = err.Error()
+		}
 		select {
 		case <-patient.Done():
 			return r
