@@ -44,8 +44,12 @@ func (e *Environment) each(all []providers.Machine, do func(providers.Driver, []
 
 // Machines is all of the environment's machines, or an error where a driver
 // that may have some does not answer: what is to be changed must be seen whole.
+// One whose machines are on this computer has none elsewhere.
 func (e *Environment) Machines(ctx context.Context) ([]providers.Machine, error) {
 	all, absent, failed := ask(ctx, e.Drivers, e.Name)
+	if len(all) > 0 && len(remote(all)) == 0 {
+		failed = nil
+	}
 	if len(failed) == 0 && len(absent) == len(e.Drivers) {
 		failed = absent
 	}

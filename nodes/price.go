@@ -37,5 +37,8 @@ func Quote(specs []providers.Spec) string {
 	if priced == 0 {
 		return ""
 	}
+	if priced == 1 {
+		return "a machine for " + dollars(sum)
+	}
 	return fmt.Sprintf("%d machines for %s", priced, dollars(sum))
 }
