@@ -235,8 +235,12 @@ func (m *Maker) Close(ctx context.Context) error {
 			errs = append(errs, err)
 		}
 	}
-	if err := m.Docker.NetworkRemove(ctx, m.network()); err != nil && !errdefs.IsNotFound(err) {
-		errs = append(errs, err)
+	networks, err := m.Docker.NetworkList(ctx, network.ListOptions{Filters: mine})
+	errs = append(errs, err)
+	for _, n := range networks { // by their ids: two may have the name
+		if err := m.Docker.NetworkRemove(ctx, n.ID); err != nil && !errdefs.IsNotFound(err) {
+			errs = append(errs, err)
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -8,19 +8,29 @@ import (
 	"math/bits"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/network"
+	"github.com/gofrs/flock"
 )
 
 // ensureNetwork finds or makes the network and returns its subnet, which is
-// clear of what the docker driver takes and of what engines take themselves.
+// clear of what the docker driver takes and of what engines take themselves. Of
+// processes that want the same one at once, one makes it: an engine would let
+// each have its own.
 func (m *Maker) ensureNetwork(ctx context.Context) (netip.Prefix, error) {
+	turn := flock.New(filepath.Join(os.TempDir(), m.network()+".lock"))
+	if _, err := turn.TryLockContext(ctx, 20*time.Millisecond); err != nil {
+		return netip.Prefix{}, err
+	}
+	defer func() { _ = turn.Close() }()
 	var refused error
 	for n := range 256 {
 		found, err := m.Docker.NetworkInspect(ctx, m.network(), network.InspectOptions{})
