@@ -25,6 +25,7 @@ import (
 	"skep/testdata/cloud/hosts"
 
 	"github.com/containerd/errdefs"
+	"github.com/gofrs/flock"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -202,7 +203,14 @@ func (s shim) make(ctx context.Context, m machine) error {
 	if err != nil {
 		return err
 	}
-	if m.Driver.IPAddress, err = s.maker.Make(ctx, hosts.Host{Name: m.Name, PublicKey: public}); err != nil {
+	// Two that make the first host of all would make its network twice.
+	turn := flock.New(filepath.Join(s.machines, "..", "network.lock"))
+	if err := turn.Lock(); err != nil {
+		return err
+	}
+	m.Driver.IPAddress, err = s.maker.Make(ctx, hosts.Host{Name: m.Name, PublicKey: public})
+	_ = turn.Close()
+	if err != nil {
 		return fmt.Errorf("Error creating machine: Error in driver during machine creation: %w", err)
 	}
 	if err := s.write(m); err != nil {
