@@ -61,7 +61,9 @@ func TestHostsThatExist(t *testing.T) {
 	e.boot(deployHost(t, "plum"))
 	pear, plum := "root@"+e.address["pear"], "deploy@"+e.address["plum"]+":2222"
 	env := e.environment("hosts")
-	create := func(words ...string) []string { return append(append([]string{"nodes", "create", "-d", "ssh"}, words...), env) }
+	create := func(words ...string) []string {
+		return append(append([]string{"nodes", "create", "-d", "ssh"}, words...), env)
+	}
 
 	e.refused(1, []string{"known_hosts", "ssh-keyscan", e.address["pear"]}, create("--host", pear)...)
 	e.know("pear", "22")
