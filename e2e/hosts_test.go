@@ -129,8 +129,11 @@ rm -rf /etc/sudoers.d; chmod 4755 /usr/local/bin/sudo
 useradd -m -p '*' deploy; mkdir -p -m 700 /home/deploy/.ssh
 cp /root/.ssh/authorized_keys /home/deploy/.ssh/; chown -R deploy: /home/deploy
 until [ -f /etc/ssh/ssh_host_ed25519_key.pub ] && [ -d /run/sshd ]; do sleep 0.1; done
-/usr/sbin/sshd -f /etc/ssh/skep_sshd_config -p 2222 -o AllowUsers=deploy`}
+` + deploySSH}
 }
+
+// deploySSH starts the sshd that lets deploy in.
+const deploySSH = "/usr/sbin/sshd -f /etc/ssh/skep_sshd_config -p 2222 -o AllowUsers=deploy"
 
 // stocked gives a user docker-machine, with machines of the same network.
 func (e *estate) stocked() {
