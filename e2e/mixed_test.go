@@ -87,7 +87,7 @@ func TestHostsThatExist(t *testing.T) {
 	}
 	e.must("rqlite", "create", env)
 
-	e.in("plum", "kill $(pgrep -f 'sshd.*-p 2222')")
+	e.in("plum", "kill $(pgrep -f '[s]shd.*-p 2222')")
 	e.refused(1, []string{env + "-worker-1", plum, "--yes-lose-data"}, "nodes", "rm", "-f", env)
 	e.asBefore("pear")
 	e.in("plum", deploySSH)
@@ -95,7 +95,7 @@ func TestHostsThatExist(t *testing.T) {
 	e.asBefore("plum")
 
 	e.must(create("--host", pear, "--host", plum)...)
-	e.in("plum", "kill $(pgrep -f 'sshd.*-p 2222')")
+	e.in("plum", "kill $(pgrep -f '[s]shd.*-p 2222')")
 	e.refused(1, []string{plum}, "nodes", "rm", "-f", env)
 	if r := e.must("nodes", "rm", "-f", "--yes-lose-data", env); !strings.Contains(r.errs, plum) {
 		t.Errorf("forgotten without a word: %s", r.errs)
