@@ -12,7 +12,7 @@ GOLANGCI_VERSION := v2.13.2
 GOLANGCI = .tools/golangci-lint-$(GOLANGCI_VERSION)-$(shell go env GOVERSION)/golangci-lint
 
 # Programs of the tests, which ./... leaves out.
-TESTDATA := ./testdata/cloud/... ./testdata/crate ./testdata/hello ./testdata/rethinkdb ./testdata/wire
+TESTDATA := ./testdata/cloud/... ./testdata/crate ./testdata/docker-machine ./testdata/hello ./testdata/rethinkdb ./testdata/sudo ./testdata/wire
 # Tests that run in a VM alone.
 KERNEL := ./testdata/kernel
 # One without a first line, which SC2148 wants, is sourced or embedded.

@@ -31,11 +31,17 @@ func (s *skep) nodesCreate() *cobra.Command {
 
 With neither -m nor -w a new environment gets one manager and two workers. What
 an earlier create left half done is finished first. A create that fails takes
-back what it made.`,
+back what it made.
+
+With -d ssh the machines are hosts that exist: the first --host is the manager,
+unless -m says more. They are entered as OpenSSH would, and given back by rm. A
+driver that is not skep's own is one that docker-machine, on PATH, knows.`,
 		Example: `  skep nodes create dev                 # dev-manager-1, dev-worker-1, dev-worker-2
   skep nodes create -m 3 -w 2 tst
   skep nodes create -w 1 dev            # one more worker
-  skep nodes create -m 1 -w 2 -d digitalocean --region ams3,sgp1,nyc3 tst`,
+  skep nodes create -m 1 -w 2 -d digitalocean --region ams3,sgp1,nyc3 tst
+  skep nodes create -d ssh --host root@203.0.113.5 --host deploy@203.0.113.6:2222 prd
+  skep nodes create -d virtualbox --driver-opt virtualbox-memory=2048 vm`,
 		Args: takes(1, 1), ValidArgsFunction: s.completeEnv,
 		RunE: func(c *cobra.Command, args []string) error {
 			e, err := s.environment(args[0])
@@ -189,7 +195,10 @@ with -f), and verify that nothing is left.
 
 With nodes named, take those out of the swarm and delete their machines. Refused
 are steps that cost the managers their quorum, and, without --yes-lose-data, nodes
-that hold data of a stack.`,
+that hold data of a stack.
+
+Hosts that exist are given back as they were. One that does not answer keeps the
+removal from being done, until it answers or --yes-lose-data forgets it.`,
 		Example: `  skep nodes rm dev
   skep nodes rm -f dev
   skep nodes rm dev dev-worker-2`,

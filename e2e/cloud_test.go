@@ -36,7 +36,7 @@ func sweepHosts() error {
 		{[]string{"network", "ls"}, []string{"network", "rm"}},
 	} {
 		format := `{{.Label "` + hosts.Label + `"}} {{.Name}}`
-		if kind.list[0] == "ps" {
+		if kind.list[0] != "volume" { // a name may be there twice
 			format = `{{.Label "` + hosts.Label + `"}} {{.ID}}`
 		}
 		out, err := output("docker", append(kind.list, "--filter", "label="+hosts.Label, "--format", format)...)

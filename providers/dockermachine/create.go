@@ -1,6 +1,7 @@
 package dockermachine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,8 +72,12 @@ func missing(name string) bool {
 // flags are what `docker-machine create` takes for a driver, without the dashes.
 func flags(ctx context.Context, driver string) ([]string, error) {
 	help, err := run(ctx, "create", "--driver", driver, "--help")
+	var failed *failure
+	if errors.As(err, &failed) {
+		return nil, fmt.Errorf("docker-machine: %s", cmp.Or(failed.words, failed.err.Error()))
+	}
 	if err != nil {
-		return nil, fmt.Errorf("driver %s: %w", driver, err)
+		return nil, err
 	}
 	var all []string
 	for _, found := range regexp.MustCompile(`--([a-z0-9][a-z0-9-]*)`).FindAllStringSubmatch(help, -1) {

@@ -28,8 +28,7 @@ func installed() error {
 func run(ctx context.Context, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, commandTimeout, fmt.Errorf("not done within %s", commandTimeout))
 	defer cancel()
-	c := exec.CommandContext(ctx, program, args...)
-	return output(ctx, c)
+	return output(ctx, exec.CommandContext(ctx, program, args...)) // #nosec G204 -- that is what the driver does
 }
 
 func output(ctx context.Context, c *exec.Cmd) (string, error) {

@@ -118,7 +118,7 @@ func (d *Driver) machine(s stored) providers.Machine {
 	parts := nodeName().FindStringSubmatch(s.name)
 	m := providers.Machine{
 		Env: parts[1], Name: s.name, Role: providers.Role(parts[2]), Driver: s.DriverName,
-		Region:  cmp.Or(s.label(labelRegion), s.Driver.Region, s.Driver.Zone), Size: s.label(labelSize),
+		Region: cmp.Or(s.label(labelRegion), s.Driver.Region, s.Driver.Zone), Size: s.label(labelSize),
 		Address: s.Driver.IPAddress, PrivateAddress: s.Driver.PrivateIPAddress,
 		Local: local(s.DriverName), Created: s.created,
 	}

@@ -148,15 +148,15 @@ func (f facts) identity() string {
 // judge refuses hosts that cannot be the nodes that they are to be.
 func judge(specs []providers.Spec, found []facts, recorded []record) error {
 	var errs []error
+	hosts := map[string]string{} // by identity
 	for i, s := range specs {
-		why := unfit(s, found[i])
-		for j := range i {
-			if found[i].identity() == found[j].identity() {
-				why = "is the same machine as " + specs[j].Host
-			}
+		why, machine := unfit(s, found[i]), found[i].identity()
+		if other := hosts[machine]; other != "" {
+			why = "is the same machine as " + other
 		}
+		hosts[machine] = s.Host
 		for _, r := range recorded {
-			if r.Name != s.Name && r.Machine == found[i].identity() {
+			if r.Name != s.Name && r.Machine == machine {
 				why = "is the same machine as " + r.Host + ", which is " + r.Name + " already"
 			}
 		}

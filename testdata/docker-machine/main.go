@@ -25,6 +25,7 @@ import (
 	"skep/testdata/cloud/hosts"
 
 	"github.com/containerd/errdefs"
+	"github.com/gofrs/flock"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -37,7 +38,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return errors.New("Usage: docker-machine COMMAND [arg...]")
+		return says("Usage: docker-machine COMMAND [arg...]")
 	}
 	maker, err := hosts.Open(os.Getenv("MACHINE_TEST_CLOUD"), os.Getenv("MACHINE_TEST_IMAGE"))
 	if err != nil {
@@ -63,7 +64,7 @@ func run(ctx context.Context, args []string) error {
 			if !strings.HasPrefix(a, "-") {
 				names = append(names, a)
 			} else if args[0] != "rm" || a != "-y" && a != "-f" {
-				return fmt.Errorf("Incorrect Usage. flag provided but not defined: %s", a)
+				return says("Incorrect Usage. flag provided but not defined: %s", a)
 			}
 		}
 		for _, name := range names {
@@ -73,8 +74,15 @@ func run(ctx context.Context, args []string) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("docker-machine: '%s' is not a docker-machine command. See 'docker-machine --help'.", args[0])
+	return says("docker-machine: '%s' is not a docker-machine command. See 'docker-machine --help'.", args[0])
 }
+
+// said is an error in the real one's words.
+type said string
+
+func (s said) Error() string { return string(s) }
+
+func says(format string, args ...any) error { return said(fmt.Sprintf(format, args...)) }
 
 type shim struct {
 	maker    *hosts.Maker
@@ -102,7 +110,7 @@ func (s shim) read(name string) (machine, error) {
 	var m machine
 	text, err := os.ReadFile(s.file(name))
 	if err != nil {
-		return m, fmt.Errorf("Docker machine %q does not exist. Use \"docker-machine ls\" to list machines. Use \"docker-machine create\" to add a new one.", name)
+		return m, says("Docker machine %q does not exist. Use \"docker-machine ls\" to list machines. Use \"docker-machine create\" to add a new one.", name)
 	}
 	return m, json.Unmarshal(text, &m)
 }
@@ -145,7 +153,7 @@ func (s shim) create(ctx context.Context, args []string) error {
 	}
 	known := flags(m.DriverName)
 	if known == nil {
-		return fmt.Errorf("Driver %q not found. Do you have the plugin binary \"docker-machine-driver-%s\" accessible in your PATH?", m.DriverName, m.DriverName)
+		return says("Driver %q not found. Do you have the plugin binary \"docker-machine-driver-%s\" accessible in your PATH?", m.DriverName, m.DriverName)
 	}
 	if help {
 		fmt.Println("Usage: docker-machine create [OPTIONS] [arg...]\n\nOptions:")
@@ -158,17 +166,17 @@ func (s shim) create(ctx context.Context, args []string) error {
 		flag, value, _ := strings.Cut(g, "=")
 		switch {
 		case !slices.Contains(known, flag):
-			return fmt.Errorf("Incorrect Usage. flag provided but not defined: -%s", flag)
+			return says("Incorrect Usage. flag provided but not defined: -%s", flag)
 		case flag == "engine-label":
 			m.HostOptions.EngineOptions.Labels = append(m.HostOptions.EngineOptions.Labels, value)
 		case flag == "google-zone":
 			m.Driver.Zone = value
 		case flag == "google-machine-type" && value == "too-large":
-			return fmt.Errorf("Error creating machine: Error in driver during machine creation: googleapi: Error 400: Invalid value for field 'resource.machineType': '%s', invalid", value)
+			return says("Error creating machine: Error in driver during machine creation: googleapi: Error 400: Invalid value for field 'resource.machineType': '%s', invalid", value)
 		}
 	}
 	if os.Getenv("MACHINE_TEST_BROKEN") != "" {
-		return errors.New("Error with pre-create check: \"Check that the project exists: googleapi: Error 401: Invalid Credentials, authError\"")
+		return says("Error with pre-create check: \"Check that the project exists: googleapi: Error 401: Invalid Credentials, authError\"")
 	}
 	if m.DriverName == "virtualbox" {
 		// Two at once would make the host-only network twice.
@@ -177,16 +185,16 @@ func (s shim) create(ctx context.Context, args []string) error {
 			return err
 		}
 		if err := os.Mkdir(alone, 0o700); err != nil {
-			return errors.New("Error creating machine: Error setting up host only network on machine start: VBoxManage: error: The object is not ready")
+			return says("Error creating machine: Error setting up host only network on machine start: VBoxManage: error: The object is not ready")
 		}
-		defer os.Remove(alone)
+		defer func() { _ = os.Remove(alone) }()
 	}
 	return s.make(ctx, m)
 }
 
 func (s shim) make(ctx context.Context, m machine) error {
 	if _, err := os.Stat(filepath.Join(s.machines, m.Name)); err == nil {
-		return fmt.Errorf("Docker machine %q already exists", m.Name)
+		return says("Docker machine %q already exists", m.Name)
 	}
 	folder := filepath.Join(s.machines, m.Name)
 	if err := os.MkdirAll(folder, 0o700); err != nil {
@@ -202,8 +210,15 @@ func (s shim) make(ctx context.Context, m machine) error {
 	if err != nil {
 		return err
 	}
-	if m.Driver.IPAddress, err = s.maker.Make(ctx, hosts.Host{Name: m.Name, PublicKey: public}); err != nil {
-		return fmt.Errorf("Error creating machine: Error in driver during machine creation: %w", err)
+	// Two that make the first host of all would make its network twice.
+	turn := flock.New(filepath.Join(s.machines, "..", "network.lock"))
+	if err := turn.Lock(); err != nil {
+		return err
+	}
+	m.Driver.IPAddress, err = s.maker.Make(ctx, hosts.Host{Name: m.Name, PublicKey: public})
+	_ = turn.Close()
+	if err != nil {
+		return says("Error creating machine: Error in driver during machine creation: %v", err)
 	}
 	if err := s.write(m); err != nil {
 		return err
@@ -224,7 +239,7 @@ func awaitSSH(ctx context.Context, address string) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("Error creating machine: Error waiting for SSH: %w", err)
+			return says("Error creating machine: Error waiting for SSH: %v", err)
 		case <-tick.C:
 		}
 	}
@@ -267,7 +282,7 @@ func (s shim) one(ctx context.Context, verb, name string) error {
 		return err
 	case "ip":
 		if state, err := s.state(ctx, name); err != nil || state != "Running" {
-			return errors.Join(err, errors.New("Host is not running"))
+			return errors.Join(err, says("Host is not running"))
 		}
 		fmt.Println(m.Driver.IPAddress)
 	case "inspect":

@@ -1,5 +1,6 @@
 # Installs the distribution's own Docker Engine where there is none, and starts it.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin
+packages=${packages-}
 export DEBIAN_FRONTEND=noninteractive
 
 quietly() {

@@ -2,6 +2,7 @@
 # written down first, in /etc/skep.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin
 set -e
+: "${env:?}" "${node:?}"
 umask 022
 mkdir -p /etc/skep
 if [ ! -f /etc/skep/hostname ]; then

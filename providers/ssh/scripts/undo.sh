@@ -1,6 +1,7 @@
 # Takes off a host what made it the node $node of the environment $env. One that
 # is somebody else's by now is left alone.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin
+env=${env:?} node=${node:?}
 [ "$(cat /etc/skep/node 2>/dev/null)" = "$env $node" ] || exit 0
 
 quietly() {

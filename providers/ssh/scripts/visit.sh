@@ -6,7 +6,8 @@ say system "$(uname -s)"
 say machine "$(cat /etc/machine-id 2>/dev/null)"
 say node "$(cat /etc/skep/node 2>/dev/null)"
 # shellcheck source=/dev/null
-say distribution "$(. /etc/os-release 2>/dev/null && echo "$ID")"
+distribution=$(. /etc/os-release 2>/dev/null && echo "$ID")
+say distribution "$distribution"
 for tool in apt-get apk pacman zypper; do
 	if command -v $tool >/dev/null; then
 		say packages $tool
@@ -14,7 +15,7 @@ for tool in apt-get apk pacman zypper; do
 	fi
 done
 # Elsewhere the package called docker is another program.
-case $(. /etc/os-release 2>/dev/null && echo "$ID") in
+case $distribution in
 fedora | amzn) say packages dnf ;;
 esac
 if command -v ip >/dev/null; then
