@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,18 +14,18 @@ import (
 
 // contract is one driver as the suite below needs it.
 type contract struct {
-	u        *user
-	driver   string   // as listed
-	create   []string // words of `nodes create` for one manager and one worker
-	again    []string // the same once more; nil is create
-	grow     []string // one more worker
-	wrong    []string // what it cannot make
-	says     []string // and how it says so
-	code     int      // with this exit code
-	lends    bool     // its machines are not skep's to stop
-	has      bool     // its story is told elsewhere
-	left     func()   // fails where the provider has anything left
-	leftOver func(node string)
+	u      *user
+	driver string            // as listed
+	create []string          // words of `nodes create` for one manager and one worker
+	again  []string          // the same once more; nil is create
+	grow   []string          // one more worker
+	wrong  []string          // what it cannot make
+	says   []string          // and how it says so
+	code   int               // with this exit code
+	lends  bool              // its machines are not skep's to stop
+	has    bool              // its story is told elsewhere
+	left   func()            // fails where the provider has anything left
+	gone   func(node string) // fails where it has that one; nil looks at the list alone
 }
 
 // All drivers keep the same promises.
@@ -60,6 +61,11 @@ func ofDockerMachine(t *testing.T) contract {
 		u: e.user, driver: "google", again: []string{}, grow: []string{"-d", "google", "-w", "1"},
 		create: []string{"-d", "google", "--driver-opt", "google-project=test", "--region", "europe-west1-b", "-m", "1", "-w", "1"},
 		wrong:  []string{"-d", "google", "--driver-opt", "google-projekt=test"}, says: []string{"google-projekt", "--help"}, code: 2,
+		gone: func(node string) {
+			if left := e.machines(); slices.Contains(left, node) {
+				t.Errorf("docker-machine still has %v", left)
+			}
+		},
 		left: func() {
 			if left := e.machines(); len(left) > 0 {
 				t.Errorf("left with docker-machine: %v", left)
@@ -98,7 +104,7 @@ func ofHosts(t *testing.T) contract {
 				t.Error("the list of hosts is left")
 			}
 		},
-		leftOver: func(string) { e.asBefore("fig") },
+		gone: func(string) { e.asBefore("fig") },
 	}
 }
 
@@ -147,8 +153,8 @@ func conforms(t *testing.T, name string, c contract) {
 	u.wantNodes(env, "manager-1", "worker-1", "worker-2")
 	u.must("nodes", "rm", "--yes-lose-data", env, env+"-worker-2")
 	u.wantNodes(env, "manager-1", "worker-1")
-	if c.leftOver != nil {
-		c.leftOver(env + "-worker-2")
+	if c.gone != nil {
+		c.gone(env + "-worker-2")
 	}
 
 	u.must("nodes", "rm", "-f", env)
