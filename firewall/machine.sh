@@ -22,7 +22,7 @@ uplinks() {
 	{ ip -o -4 route show default; ip -o -6 route show default; } 2>/dev/null |
 		sed -n 's/.* dev \([^ ]*\).*/\1/p' | sort -u | while read -r link; do
 		case $link in
-		br-* | veth* | docker0) echo "-A SKEP-FW -i $link -g SKEP-IN" ;;
+		br-* | veth* | docker0 | virbr* | lxdbr* | podman*) echo "-A SKEP-FW -i $link -g SKEP-IN" ;;
 		esac
 	done
 }
@@ -48,7 +48,6 @@ put() {
 # keep has the machine apply the rules at every start, before Docker.
 keep() {
 	if [ -d /run/systemd/system ]; then
-		[ ! -e $unit ] || return 0
 		put $unit 644 <<-END
 			[Unit]
 			Description=Firewall of skep

@@ -43,7 +43,8 @@ func v6() family {
 // and Docker's DNAT comes after, so that ports are the published ones, and what
 // would be forwarded to containers is seen like everything else.
 //
-// What comes from Docker's own bridges is from containers. The marks are filled
+// What comes from bridges of Docker, and of others of its kind, is from this
+// computer's own guests. The marks are filled
 // in on the node: its uplinks, where they are named like such a bridge, and the
 // port of its sshd.
 //
@@ -59,7 +60,7 @@ func (r Rules) text(f family) string {
 		line(":%s - [0:0]", chain)
 	}
 	line("%s", markUplinks)
-	for _, bridge := range []string{"lo", "docker0", "docker_gwbridge", "br-+", "veth+"} {
+	for _, bridge := range []string{"lo", "docker0", "docker_gwbridge", "br-+", "veth+", "virbr+", "lxdbr+", "podman+"} {
 		line("-A %s -i %s -j RETURN", chainAll, bridge)
 	}
 	line("-A %s -j %s", chainAll, chainIn)

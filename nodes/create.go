@@ -20,8 +20,7 @@ import (
 )
 
 const (
-	rollbackTimeout = 2 * time.Minute
-	quorumTimeout   = 45 * time.Second // two elections, of 10 to 20 s each
+	quorumTimeout = 45 * time.Second // two elections, of 10 to 20 s each
 
 	defaultDriver = "docker"
 )
@@ -71,7 +70,7 @@ func (e *Environment) Create(ctx context.Context, o CreateOptions) error {
 	}
 	e.announce(specs, before)
 	err = e.create(ctx, specs, was, o)
-	if err == nil || errors.Is(err, providers.ErrRefused) {
+	if err == nil || errors.Is(err, providers.ErrRefused) && len(e.byDriver(specs)) == 1 {
 		return err
 	}
 	if context.Cause(ctx) != nil {
@@ -252,50 +251,4 @@ func final(err error) bool {
 		}
 	}
 	return false
-}
-
-// rollback removes the machines that were not there before, even after Ctrl-C.
-// Those that joined are taken out of the swarm first: deleted as they are,
-// managers among them would take its quorum with them.
-func (e *Environment) rollback(ctx context.Context, specs []providers.Spec, before []providers.Machine, was view) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
-	defer cancel()
-	if len(before) == 0 {
-		e.Log.Info("taking back what was made of " + e.Name)
-		made, _, _ := ask(ctx, e.Drivers, e.Name)
-		e.release(ctx, made)
-		var errs []error
-		for driver := range e.byDriver(specs) {
-			errs = append(errs, driver.Purge(ctx, e.Name))
-		}
-		return errors.Join(append(errs, e.forget())...)
-	}
-	after, err := e.Machines(ctx)
-	if err != nil {
-		return fmt.Errorf("take back what was made: %w", err)
-	}
-	made := slices.DeleteFunc(after, func(m providers.Machine) bool { return contains(before, m) })
-	if len(made) == 0 {
-		return nil
-	}
-	if was.manager == nil { // there was no swarm to hurt
-		e.release(ctx, made)
-		return e.each(made, func(d providers.Driver, some []providers.Machine) error { return d.Delete(ctx, some) })
-	}
-	manager, err := e.Engine(ctx, was.manager.Node())
-	if err != nil {
-		return fmt.Errorf("take back %s: %w", strings.Join(names(made), ", "), err)
-	}
-	// One that is just joining takes the quorum away until it is there.
-	if err := manager.WaitManager(ctx); err != nil {
-		return fmt.Errorf("take back %s: %w", strings.Join(names(made), ", "), err)
-	}
-	var errs []error
-	for _, m := range slices.Backward(made) { // managers last
-		e.Log.Info("taking it back", "node", m.Name)
-		if err := e.takeOut(ctx, manager, m, false); err != nil {
-			errs = append(errs, fmt.Errorf("take back %s: %w", m.Name, err))
-		}
-	}
-	return errors.Join(append(errs, e.UpdateFirewall(ctx))...)
 }

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"regexp"
 	"slices"
 	"sync"
@@ -198,6 +199,9 @@ func (e *Environment) engine(ctx context.Context, m providers.Machine) (*swarm.E
 func (e *Environment) connect(ctx context.Context, m providers.Machine) (*tunnel.Conn, error) {
 	if !m.Running {
 		return nil, fmt.Errorf("%s %w: `skep nodes start %s` starts it", m.Name, errStopped, e.Name)
+	}
+	if host, _, err := net.SplitHostPort(m.SSH.Address); err != nil || host == "" {
+		return nil, fmt.Errorf("%s has no address yet", m.Name) // which would be this computer's
 	}
 	if err := e.ensureKey(); err != nil {
 		return nil, err

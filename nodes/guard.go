@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -42,7 +43,25 @@ func (e *Environment) UpdateFirewall(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := e.tellUnseen(ctx, all, manager); err != nil {
+		return err
+	}
 	e.reguard(ctx, guarded, rules)
+	return nil
+}
+
+// tellUnseen names nodes of the swarm that no driver here has: their firewalls
+// stay as they are.
+func (e *Environment) tellUnseen(ctx context.Context, all []providers.Machine, manager *swarm.Engine) error {
+	members, err := manager.Members(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range members {
+		if _, ours := n.Spec.Labels[swarm.LabelDriver]; ours && !slices.Contains(names(all), n.Description.Hostname) {
+			e.Log.Warn("it is not known here, so its firewall stays as it is: run this where it was made", "node", n.Description.Hostname)
+		}
+	}
 	return nil
 }
 
@@ -67,9 +86,10 @@ func (e *Environment) reguard(ctx context.Context, machines []providers.Machine,
 }
 
 // release takes the firewall off machines that outlive the environment.
-func (e *Environment) release(ctx context.Context, machines []providers.Machine) {
+func (e *Environment) release(ctx context.Context, machines []providers.Machine) error {
+	errs := make([]error, len(machines))
 	var working sync.WaitGroup
-	for _, m := range machines {
+	for i, m := range machines {
 		if !m.Lent() || !m.Running {
 			continue
 		}
@@ -79,11 +99,12 @@ func (e *Environment) release(ctx context.Context, machines []providers.Machine)
 				err = firewall.Remove(ctx, engine.Conn())
 			}
 			if err != nil {
-				e.Log.Warn("it may still have its firewall", "node", m.Name, "error", err)
+				errs[i] = fmt.Errorf("%s may still have its firewall: %w", m.Name, err)
 			}
 		})
 	}
 	working.Wait()
+	return errors.Join(errs...)
 }
 
 // rules let in the machines and members of the swarm where the others reach

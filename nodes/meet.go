@@ -71,7 +71,11 @@ func (e *Environment) private(ctx context.Context, all []providers.Machine, mana
 		if !ok || m.Address == m.PrivateAddress {
 			continue
 		}
-		private := n.Status.Addr == m.PrivateAddress
+		at := swarm.Address(n)
+		if ip, err := netip.ParseAddr(at); err != nil || ip.IsUnspecified() {
+			continue // it says nothing of itself
+		}
+		private := at == m.PrivateAddress
 		if asked && !private {
 			return false, fmt.Errorf("the nodes of %s reach each other at their public addresses already: leave --private out", e.Name)
 		}

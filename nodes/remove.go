@@ -31,11 +31,11 @@ func (e *Environment) RemoveAll(ctx context.Context, giveUp bool) error {
 		return err
 	}
 	defer unlock()
-	all, _, unasked := ask(ctx, e.Drivers, e.Name)
-	if err := e.refuseOrphaned(ctx, all); err != nil {
+	all, absent, unasked := ask(ctx, e.Drivers, e.Name)
+	if err := e.refuseOrphaned(ctx, all, absent, giveUp); err != nil {
 		return err
 	}
-	e.release(ctx, all)
+	released := e.release(ctx, all)
 	e.Close()
 	// One that does not answer is asked all the same: it says what it is about.
 	errs := make([]error, 0, len(e.Drivers))
@@ -52,6 +52,13 @@ func (e *Environment) RemoveAll(ctx context.Context, giveUp bool) error {
 	if err == nil {
 		err = errors.Join(unasked...)
 	}
+	if err == nil && !giveUp {
+		err = released
+	}
+	if err == nil && !giveUp && len(all) == 0 && len(absent) > 0 && e.pinned() {
+		err = fmt.Errorf("nothing of it is seen from here, where it once had nodes; if they are elsewhere they are still there, and may bill: %w; if there are none, say --yes-lose-data",
+			errors.Join(absent...))
+	}
 	if err != nil {
 		return fmt.Errorf("remove %s: %w", e.Name, err)
 	}
@@ -60,6 +67,12 @@ func (e *Environment) RemoveAll(ctx context.Context, giveUp bool) error {
 		e.Log.Info("no longer billed: " + dollars(bill))
 	}
 	return e.forget()
+}
+
+// pinned says whether this computer knows host keys of the environment's nodes.
+func (e *Environment) pinned() bool {
+	info, err := os.Stat(e.Home.KnownHosts(e.Name))
+	return err == nil && info.Size() > 0
 }
 
 // lendersFirst puts those first whose machines are to leave the swarm while there
@@ -98,9 +111,14 @@ func (e *Environment) giveUp(ctx context.Context, driver providers.Driver, why e
 }
 
 // refuseOrphaned refuses to remove an environment that has nodes of a driver
-// which is not set up here: nobody would know of them any more, and they may bill.
-func (e *Environment) refuseOrphaned(ctx context.Context, all []providers.Machine) error {
-	if !slices.ContainsFunc(all, func(m providers.Machine) bool { return m.Role == providers.Manager && m.Running }) {
+// which is not set up here: nobody would know of them any more, and they may
+// bill. With giveUp, hosts that were lent are left as they are.
+func (e *Environment) refuseOrphaned(ctx context.Context, all []providers.Machine, absent []error, giveUp bool) error {
+	managers, _ := split(all)
+	if len(all) > 0 && len(managers) == 0 && len(absent) > 0 && len(remote(all)) > 0 && !giveUp {
+		return fmt.Errorf("the managers of %s are not seen from here, and would be left behind: %w; if there are none, say --yes-lose-data", e.Name, errors.Join(absent...))
+	}
+	if !slices.ContainsFunc(managers, func(m providers.Machine) bool { return m.Running }) {
 		return nil
 	}
 	asking, cancel := context.WithTimeout(ctx, seenWithin)
@@ -118,9 +136,16 @@ func (e *Environment) refuseOrphaned(ctx context.Context, all []providers.Machin
 		if !known || slices.ContainsFunc(all, func(m providers.Machine) bool { return m.Name == n.Description.Hostname }) {
 			continue
 		}
-		if _, err := e.driver(made).List(ctx, e.Name); errors.Is(err, providers.ErrAbsent) {
-			return fmt.Errorf("%s, a node of %s, would be left behind: %s: %w", n.Description.Hostname, e.Name, made, err)
+		driver := e.driver(made)
+		_, lends := driver.(providers.Lender)
+		if _, err := driver.List(ctx, e.Name); !errors.Is(err, providers.ErrAbsent) && !lends {
+			continue
 		}
+		if !lends || !giveUp {
+			return fmt.Errorf("%s, a node of %s, would be left behind, for %s does not have it here: remove it where it was made%s", n.Description.Hostname, e.Name, made,
+				map[bool]string{true: ", or leave it as it is with --yes-lose-data"}[lends])
+		}
+		e.Log.Warn("left as it is", "node", n.Description.Hostname)
 	}
 	return nil
 }
@@ -335,31 +360,46 @@ func (e *Environment) removeOne(ctx context.Context, manager *swarm.Engine, m pr
 // be counted as lost. A machine that does not answer any more is struck off by
 // the other manager alone.
 func (e *Environment) takeOut(ctx context.Context, manager *swarm.Engine, m providers.Machine, giveUp bool) error {
-	members, err := manager.Members(ctx)
+	members, err := e.expel(ctx, manager, m)
 	if err != nil {
 		return err
+	}
+	released := e.release(ctx, []providers.Machine{m})
+	e.drop(m.Name)
+	driver := e.driver(m.Driver)
+	err = driver.Delete(ctx, []providers.Machine{m})
+	if giveUp {
+		err = e.giveUp(ctx, driver, err, m.Name)
+		released = nil
+	}
+	if err = errors.Join(err, released); err != nil {
+		return err
+	}
+	return e.struck(ctx, manager, m, members)
+}
+
+// expel has a machine leave the swarm, and returns what it was there.
+func (e *Environment) expel(ctx context.Context, manager *swarm.Engine, m providers.Machine) ([]api.Node, error) {
+	members, err := manager.Members(ctx)
+	if err != nil {
+		return nil, err
 	}
 	members = slices.DeleteFunc(members, func(n api.Node) bool { return n.Description.Hostname != m.Name })
 	for _, n := range members {
 		if votes(n) {
 			if err := manager.Demote(ctx, n.ID); err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
 	if slices.ContainsFunc(members, swarm.Ready) {
 		e.leave(ctx, m)
 	}
-	e.release(ctx, []providers.Machine{m})
-	e.drop(m.Name)
-	driver := e.driver(m.Driver)
-	err = driver.Delete(ctx, []providers.Machine{m})
-	if giveUp {
-		err = e.giveUp(ctx, driver, err, m.Name)
-	}
-	if err != nil {
-		return err
-	}
+	return members, nil
+}
+
+// struck strikes a machine that is gone from the swarm's list and forgets its key.
+func (e *Environment) struck(ctx context.Context, manager *swarm.Engine, m providers.Machine, members []api.Node) error {
 	for _, n := range members {
 		if err := manager.Remove(ctx, n.ID); err != nil {
 			return err

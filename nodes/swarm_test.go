@@ -199,10 +199,32 @@ func TestRollbackTakesWhatJoinedOutOfTheSwarm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := v.e.rollback(t.Context(), []providers.Spec{{Driver: "fake"}}, before, was); err != nil {
+	specs := []providers.Spec{
+		{Env: "dev", Name: long("m2"), Role: providers.Manager, Driver: "fake"}, {Env: "dev", Name: long("w1"), Role: providers.Worker, Driver: "fake"},
+	}
+	if err := v.e.rollback(t.Context(), specs, before, was); err != nil {
 		t.Fatal(err)
 	}
-	v.has("leave w1", "delete w1", "strike w1", "make m2 a worker", "demoted m2", "leave m2", "delete m2", "strike m2")
+	v.has("leave w1", "make m2 a worker", "demoted m2", "leave m2", "delete w1", "delete m2", "strike w1", "strike m2")
+}
+
+// What somebody else has made meanwhile is theirs; what is in no list may still
+// come.
+func TestRollbackTakesBackWhatWasAskedForAlone(t *testing.T) {
+	v := found(t, "m1 w1 w2")
+	v.stays = 1
+	before := v.d.machines[:1:1]
+	was, err := v.e.look(t.Context(), before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	specs := []providers.Spec{
+		{Env: "dev", Name: long("w1"), Role: providers.Worker, Driver: "fake"}, {Env: "dev", Name: long("w3"), Role: providers.Worker, Driver: "fake"},
+	}
+	if err := v.e.rollback(t.Context(), specs, before, was); err != nil {
+		t.Fatal(err)
+	}
+	v.has("leave w1", "delete w3", "delete w1", "strike w1")
 }
 
 func TestManagerIsOneThatWorks(t *testing.T) {

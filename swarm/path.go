@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/network"
@@ -107,6 +108,8 @@ func mtuOf(n network.Inspect) int {
 	return ethernet
 }
 
+const ingressTimeout = time.Minute
+
 // FitIngress makes the ingress network anew for a path that is narrower than
 // it. While a service publishes by it Docker refuses, and it stays.
 func (e *Engine) FitIngress(ctx context.Context, p Path) error {
@@ -122,6 +125,9 @@ func (e *Engine) FitIngress(ctx context.Context, p Path) error {
 		if err != nil || used {
 			return err
 		}
+		// Once begun it is seen to its end: a swarm without it publishes nothing.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ingressTimeout)
+		defer cancel()
 		if err := e.NetworkRemove(ctx, n.ID); err != nil && !errdefs.IsNotFound(err) {
 			return fmt.Errorf("make network %s anew: %s", n.Name, brief(err))
 		}

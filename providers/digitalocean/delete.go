@@ -31,7 +31,11 @@ func (d *Driver) Delete(ctx context.Context, machines []providers.Machine) error
 	for _, m := range machines {
 		names = append(names, m.Name)
 	}
-	if err := d.deleteUntilGone(ctx, api, env, time.Now(), func(droplet godo.Droplet) bool { return slices.Contains(names, droplet.Name) }); err != nil {
+	found, err := d.droplets(ctx, env)
+	if err != nil {
+		return err
+	}
+	if err := d.deleteUntilGone(ctx, api, env, d.surely(lacking(names, found)), func(droplet godo.Droplet) bool { return slices.Contains(names, droplet.Name) }); err != nil {
 		return err
 	}
 	left, err := d.droplets(ctx, env)
@@ -80,9 +84,14 @@ func (d *Driver) Purge(ctx context.Context, env string) error {
 // notBefore is when an empty list is to be believed: what tags tell of, no list
 // has and nobody refused may be on its way from a skep that was killed.
 func (d *Driver) notBefore(env string, tags []string, found []godo.Droplet) time.Time {
+	return d.surely(lacking(batchNames(env, tags), found))
+}
+
+// surely is when a list has those of the names that are there at all.
+func (d *Driver) surely(unlisted []string) time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, name := range lacking(batchNames(env, tags), found) {
+	for _, name := range unlisted {
 		if !d.refused[name] {
 			return time.Now().Add(d.times().lag)
 		}

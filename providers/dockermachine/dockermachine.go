@@ -83,7 +83,7 @@ func (d *Driver) look(ctx context.Context, s stored) (providers.Machine, error) 
 	case gone(err):
 		return providers.Machine{}, nil
 	case err != nil:
-		return m, err
+		return m, nil // it was never made whole, and can be removed
 	}
 	m.Running = state == "Running"
 	if !m.Running || m.Address != "" && !m.Local {

@@ -226,6 +226,8 @@ func (f facts) hidden(s providers.Spec) string {
 	switch {
 	case s.Private && f.private() == "":
 		return "has no private address, and with --private the nodes reach each other at theirs"
+	case !s.Private && strings.Contains(f.reached, ":"):
+		return fmt.Sprintf("is reached at %s, and the nodes reach each other by IPv4: name its IPv4 address", f.reached)
 	case s.Private || f.own():
 		return ""
 	case f.private() != "":
