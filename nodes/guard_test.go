@@ -81,6 +81,8 @@ func TestAddressOfAMember(t *testing.T) {
 // What outlives the environment keeps nothing of it; what does not is not asked.
 func TestReleaseAsksLentMachinesAlone(t *testing.T) {
 	v := found(t, "m1")
-	v.e.release(t.Context(), []providers.Machine{{Name: "dev-worker-9", Running: true}, {Name: "dev-worker-8", Host: "root@192.0.2.1"}})
+	if err := v.e.release(t.Context(), []providers.Machine{{Name: "dev-worker-9", Running: true}, {Name: "dev-worker-8", Host: "root@192.0.2.1"}}); err != nil {
+		t.Error(err)
+	}
 	v.has()
 }

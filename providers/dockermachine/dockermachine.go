@@ -48,19 +48,15 @@ func (d *Driver) List(ctx context.Context, env string) ([]providers.Machine, err
 		return nil, fmt.Errorf("docker-machine's folder has %s: %w", strings.Join(names(found), ", "), installed())
 	}
 	machines := make([]providers.Machine, len(found))
-	errs := make([]error, len(found))
 	var g errgroup.Group
 	g.SetLimit(atOnce)
 	for i, s := range found {
 		g.Go(func() error {
-			machines[i], errs[i] = d.look(ctx, s)
+			machines[i] = d.look(ctx, s)
 			return nil
 		})
 	}
 	_ = g.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return nil, fmt.Errorf("list the machines of docker-machine: %w", err)
-	}
 	machines = slices.DeleteFunc(machines, func(m providers.Machine) bool { return m.Name == "" })
 	providers.Sort(machines)
 	return machines, nil
@@ -76,27 +72,27 @@ func names(found []stored) []string {
 
 // look completes a machine with its state and address, which for a virtual
 // machine on this computer can change from start to start.
-func (d *Driver) look(ctx context.Context, s stored) (providers.Machine, error) {
+func (d *Driver) look(ctx context.Context, s stored) providers.Machine {
 	m := d.machine(s)
 	state, err := run(ctx, "status", s.name)
 	switch {
 	case gone(err):
-		return providers.Machine{}, nil
+		return providers.Machine{}
 	case err != nil:
-		return m, nil // it was never made whole, and can be removed
+		return m // it was never made whole, and can be removed
 	}
 	m.Running = state == "Running"
 	if !m.Running || m.Address != "" && !m.Local {
-		return m, nil
+		return m
 	}
 	address, err := run(ctx, "ip", s.name)
 	if err != nil {
-		return m, nil // it is just getting one
+		return m // it is just getting one
 	}
 	s.Driver.IPAddress = address
 	located := d.machine(s)
 	located.Running = true
-	return located, nil
+	return located
 }
 
 // Start starts machines.
