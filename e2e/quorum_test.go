@@ -14,6 +14,7 @@ import (
 // What is taken back or taken out must never take the quorum of the others with
 // it, and no second swarm comes up beside one.
 func TestQuorumIsKept(t *testing.T) {
+	t.Parallel()
 	u := newUser(t)
 	env := u.environment("quorum")
 	u.must("nodes", "create", "-m", "1", env)

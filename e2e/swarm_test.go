@@ -21,6 +21,7 @@ func listen(t *testing.T, port string) net.Listener {
 // Three managers: the loss of the leader is survived, and no step is taken that
 // costs the quorum.
 func TestThreeManagers(t *testing.T) {
+	t.Parallel()
 	u := newUser(t)
 	env := u.environment("three")
 	u.must("nodes", "create", "-m", "3", env)
