@@ -120,9 +120,13 @@ func (s *skep) exitCode(ctx context.Context, err error) int {
 	if errors.As(err, &exit) {
 		return exit.code
 	}
-	_, _ = fmt.Fprintln(s.Err, "skep:", strings.ReplaceAll(err.Error(), "\n", "; "))
 	var sig signalError
 	var wrong usage.Error
+	words := strings.ReplaceAll(err.Error(), "\n", "; ")
+	if errors.As(context.Cause(ctx), &sig) && strings.Count(words, sig.Error()) > 1 {
+		words = sig.Error() // what it stopped in says nothing more
+	}
+	_, _ = fmt.Fprintln(s.Err, "skep:", words)
 	switch {
 	case errors.As(context.Cause(ctx), &sig):
 		return signalled + int(sig.signal)

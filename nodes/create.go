@@ -57,6 +57,9 @@ func (e *Environment) Create(ctx context.Context, o CreateOptions) error {
 	if err != nil {
 		return err
 	}
+	if err := mixes(before, specs); err != nil {
+		return err
+	}
 	if specs, err = e.check(ctx, specs); err != nil {
 		return err
 	}

@@ -197,6 +197,9 @@ func (e *Environment) engine(ctx context.Context, m providers.Machine) (*swarm.E
 // connect opens an SSH connection. Where the driver has a way of its own into
 // the machine, that is asked before a host key or a login is found wanting.
 func (e *Environment) connect(ctx context.Context, m providers.Machine) (*tunnel.Conn, error) {
+	if m.Fresh {
+		return nil, fmt.Errorf("%s is being made, or was left half made: `skep nodes create %s` finishes it: %w", m.Name, e.Name, errStopped)
+	}
 	if !m.Running {
 		return nil, fmt.Errorf("%s %w: `skep nodes start %s` starts it", m.Name, errStopped, e.Name)
 	}

@@ -38,6 +38,23 @@ func meets(all []providers.Machine, private bool) error {
 	return nil
 }
 
+// mixes refuses, before anything is made, machines on this computer beside
+// others.
+func mixes(before []providers.Machine, specs []providers.Spec) error {
+	for _, m := range before {
+		for _, s := range specs {
+			if m.Local && s.Driver != m.Driver || !m.Local && s.Driver == defaultDriver {
+				here, there := m.Name+" ("+m.Driver+")", s.Name+" ("+s.Driver+")"
+				if !m.Local {
+					here, there = there, here
+				}
+				return fmt.Errorf("%s is on this computer alone, behind its NAT: %s could not reach it", here, there)
+			}
+		}
+	}
+	return nil
+}
+
 // shared is the range that carriers put behind NAT of their own (RFC 6598).
 func shared() netip.Prefix { return netip.MustParsePrefix("100.64.0.0/10") }
 

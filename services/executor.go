@@ -127,7 +127,7 @@ func (x Executor) apply(ctx context.Context, manager *swarm.Engine, stack Stack,
 		if err := manager.Converge(ctx, spec.Name, change, stack.Settle); err != nil {
 			return changes, err
 		}
-		if stack.InTurn && change != swarm.Unchanged {
+		if stack.InTurn && change == swarm.Updated {
 			if err := whole(ctx); err != nil {
 				return changes, err
 			}

@@ -18,6 +18,9 @@ import (
 	api "github.com/docker/docker/api/types/swarm"
 )
 
+// mostJoiners is more than any node has use for.
+const mostJoiners = 16
+
 // RethinkOptions are what `rethink create` asks for.
 type RethinkOptions struct {
 	Image    string // "" for what it has, RethinkImage for a new one
@@ -33,6 +36,8 @@ func (o RethinkOptions) Check() error {
 	switch {
 	case o.Joiners < 0:
 		return usage.Errorf("the number of joiners cannot be negative")
+	case o.Joiners > mostJoiners:
+		return usage.Errorf("%d joiners are %[1]d servers on each node: %d is the most", o.Joiners, mostJoiners)
 	case o.CacheMB < 0:
 		return usage.Errorf("the size of the cache cannot be negative")
 	case o.Rotate && o.TLS != nil && !*o.TLS:
@@ -70,6 +75,9 @@ func (d RethinkDB) Create(ctx context.Context, o RethinkOptions) error {
 	if err != nil {
 		return err
 	}
+	if err := c.tellAway(ctx); err != nil {
+		return err
+	}
 	for _, l := range layouts {
 		stack := Rethink(l)
 		stack.Stays = len(c.existing) > 0
@@ -79,6 +87,21 @@ func (d RethinkDB) Create(ctx context.Context, o RethinkOptions) error {
 	}
 	last := layouts[len(layouts)-1]
 	return manager.RemoveKept(ctx, RethinkName, []string{last.Password, last.TLS.CA, last.TLS.Cert, last.TLS.Key})
+}
+
+// tellAway names the nodes whose servers are waited for in vain until they are
+// back.
+func (c *creation) tellAway(ctx context.Context) error {
+	members, err := c.manager.Members(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range members {
+		if !swarm.Ready(n) && n.Spec.Availability == api.NodeAvailabilityActive {
+			c.Log.Warn("it is "+string(n.Status.State)+", and its servers are waited for: `skep nodes start "+c.Name+"` brings it back", "node", n.Description.Hostname)
+		}
+	}
+	return nil
 }
 
 // creation is one create under way.

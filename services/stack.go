@@ -26,7 +26,7 @@ type Stack struct {
 	// Services are created or updated in this order, each after the one before
 	// has converged. Their images are references, not yet resolved.
 	Services []api.ServiceSpec
-	// InTurn has the stack be whole after each service that changed, before the
+	// InTurn has the stack be whole after each service that was updated, before the
 	// next one does.
 	InTurn bool
 	// Stays keeps services that were created where the rest fails: they are of a

@@ -77,7 +77,7 @@ func (l *Login) ring(ctx context.Context) (*keyring, error) {
 	k.signers = slices.Concat(named, held, files)
 	if len(k.signers) == 0 {
 		k.close()
-		return nil, fmt.Errorf("%w: no key to log in with%s", ErrDenied, k.why())
+		return nil, fmt.Errorf("%w: no key to log in with%s: start an SSH agent that has one, or make ~/.ssh/id_ed25519", ErrDenied, k.why())
 	}
 	return k, nil
 }
