@@ -27,6 +27,7 @@ const (
 	probeName    = "skep-probe" // of the service, its stack, its network and its containers
 	probeTimeout = 4 * time.Minute
 	probeTidy    = 30 * time.Second
+	probeStarts  = 30 * time.Second // from its container to its port
 )
 
 // proof is one proving under way.
@@ -250,7 +251,7 @@ func (p *proof) transferFrom(ctx context.Context, engine *swarm.Engine, tasks []
 		to = append(to, address)
 	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return engine.Dial(ctx, mine.Container, probe.Port)
+		return patiently(ctx, func() (net.Conn, error) { return engine.Dial(ctx, mine.Container, probe.Port) })
 	}}}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+probeName+"/try?to="+url.QueryEscape(strings.Join(to, " ")), nil)
 	if err != nil {
@@ -270,6 +271,25 @@ func (p *proof) transferFrom(ctx context.Context, engine *swarm.Engine, tasks []
 		errs = append(errs, verdict(engine.Node(), at[result.To], result, encrypted))
 	}
 	return errors.Join(errs...)
+}
+
+// patiently dials what has been started and may not listen yet.
+func patiently(ctx context.Context, dial func() (net.Conn, error)) (net.Conn, error) {
+	patient, cancel := context.WithTimeout(ctx, probeStarts)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		conn, err := dial()
+		if err == nil {
+			return conn, nil
+		}
+		select {
+		case <-patient.Done():
+			return nil, err
+		case <-tick.C:
+		}
+	}
 }
 
 // verdict says what does not get from one node to another, and what to do.
