@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -277,40 +276,6 @@ func (c *creation) recall(ctx context.Context, secret, password string) error {
 	}
 	c.secret = secret
 	return err
-}
-
-var version = regexp.MustCompile(`^(.*?)(?:-(\d+))?$`)
-
-// latest is the newest version of a name: NAME, NAME-2, NAME-3, …; "" is none.
-func latest(names []string, name string) string {
-	newest, at := "", 0
-	for _, n := range names {
-		m := version.FindStringSubmatch(n)
-		if m[1] != name {
-			continue
-		}
-		v, err := strconv.Atoi(m[2])
-		if err != nil {
-			v = 1
-		}
-		if v > at {
-			newest, at = n, v
-		}
-	}
-	return newest
-}
-
-// next is the version after the latest.
-func next(names []string, name string) string {
-	newest := latest(names, name)
-	if newest == "" {
-		return name
-	}
-	v, err := strconv.Atoi(version.FindStringSubmatch(newest)[2])
-	if err != nil {
-		v = 1
-	}
-	return name + "-" + strconv.Itoa(v+1)
 }
 
 // layouts are what the cluster is to be, one after the other: several where
