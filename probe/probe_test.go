@@ -39,6 +39,7 @@ func TestTellsLargeFromSmall(t *testing.T) {
 	honest := Handler(0)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength > small {
+			_, _ = io.Copy(io.Discard, r.Body) // else the answer may be lost with it
 			_, _ = io.WriteString(w, "another digest")
 			return
 		}
