@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	updates   = 5
+	updates   = 2
 	perSecond = 20 // an emulated processor takes no more
 )
 
