@@ -209,7 +209,7 @@ func (e *Environment) connect(ctx context.Context, m providers.Machine) (*tunnel
 	if err := e.ensureKey(); err != nil {
 		return nil, err
 	}
-	m.SSH.KnownHosts = e.Home.KnownHosts(e.Name)
+	m.SSH.KnownHosts, m.SSH.Comment = e.Home.KnownHosts(e.Name), m.Driver
 	conn, err := tunnel.Connect(ctx, m.SSH)
 	if !errors.Is(err, tunnel.ErrNotPinned) && !errors.Is(err, tunnel.ErrOtherKey) && !errors.Is(err, tunnel.ErrDenied) {
 		return conn, err

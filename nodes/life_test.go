@@ -247,6 +247,30 @@ func TestRemoveAllForgetsOnlyWhatIsGone(t *testing.T) {
 	}
 }
 
+// Droplets whose token is not here are not gone.
+func TestRemoveAllDoesNotCallGoneWhatIsElsewhere(t *testing.T) {
+	e, _ := environment(t, &fake{})
+	e.Drivers["cloud"] = &fake{listErr: providers.ErrAbsent, purgeErr: providers.ErrAbsent}
+	if err := e.Home.Make(); err != nil {
+		t.Fatal(err)
+	}
+	pins := e.Home.KnownHosts("dev")
+	for line, gone := range map[string]bool{"dev-worker-1 ssh-ed25519 AAAA\n": true, "dev-worker-1 ssh-ed25519 AAAA cloud\n": false} {
+		if err := os.WriteFile(pins, []byte(line), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.RemoveAll(t.Context(), false); (err == nil) != gone {
+			t.Errorf("%s: error %v", line, err)
+		}
+		if _, err := os.Stat(pins); (err == nil) == gone {
+			t.Errorf("%s: the pins: %v", line, err)
+		}
+	}
+	if err := e.RemoveAll(t.Context(), true); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRemoveAllOfWhatIsNotThere(t *testing.T) {
 	e, _ := environment(t, &fake{})
 	if err := e.RemoveAll(t.Context(), false); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"skep/providers"
 	"skep/swarm"
+	"skep/tunnel"
 )
 
 // RemoveAll removes the whole environment, whatever state it is in, and
@@ -21,8 +22,8 @@ func (e *Environment) RemoveAll(ctx context.Context, giveUp bool) error {
 		return err
 	}
 	defer unlock()
-	all, absent, unasked := ask(ctx, e.Drivers, e.Name)
-	if err := e.refuseOrphaned(ctx, all, absent, giveUp); err != nil {
+	all, _, unasked := ask(ctx, e.Drivers, e.Name)
+	if err := e.refuseOrphaned(ctx, all, giveUp); err != nil {
 		return err
 	}
 	released := e.release(ctx, all)
@@ -45,10 +46,6 @@ func (e *Environment) RemoveAll(ctx context.Context, giveUp bool) error {
 	if err == nil && !giveUp {
 		err = released
 	}
-	if err == nil && !giveUp && len(all) == 0 && len(absent) > 0 && e.pinned() {
-		err = fmt.Errorf("nothing of it is seen from here, where it once had nodes; if they are elsewhere they are still there, and may bill: %w; if there are none, say --yes-lose-data",
-			errors.Join(absent...))
-	}
 	if err != nil {
 		return fmt.Errorf("remove %s: %w", e.Name, err)
 	}
@@ -57,12 +54,6 @@ func (e *Environment) RemoveAll(ctx context.Context, giveUp bool) error {
 		e.Log.Info("no longer billed: " + dollars(bill))
 	}
 	return e.forget()
-}
-
-// pinned says whether this computer knows host keys of the environment's nodes.
-func (e *Environment) pinned() bool {
-	info, err := os.Stat(e.Home.KnownHosts(e.Name))
-	return err == nil && info.Size() > 0
 }
 
 // lendersFirst puts those first whose machines are to leave the swarm while there
@@ -100,14 +91,31 @@ func (e *Environment) giveUp(ctx context.Context, driver providers.Driver, why e
 	return lender.Abandon(ctx, left)
 }
 
+// refuseUnseen refuses to remove an environment of which this computer has met
+// nodes whose driver is not set up here now: nobody would call them gone, and
+// they may bill.
+func (e *Environment) refuseUnseen(ctx context.Context, all []providers.Machine) error {
+	for name, driver := range tunnel.Comments(e.Home.KnownHosts(e.Name)) {
+		if e.driver(driver) == nil || slices.Contains(names(all), name) {
+			continue
+		}
+		if _, err := e.driver(driver).List(ctx, e.Name); errors.Is(err, providers.ErrAbsent) {
+			return fmt.Errorf("%s was made by %s, would be left behind and may bill: %w; if it is gone for sure, say --yes-lose-data", name, driver, err)
+		}
+	}
+	return nil
+}
+
 // refuseOrphaned refuses to remove an environment that has nodes of a driver
 // which is not set up here: nobody would know of them any more, and they may
 // bill. With giveUp, hosts that were lent are left as they are.
-func (e *Environment) refuseOrphaned(ctx context.Context, all []providers.Machine, absent []error, giveUp bool) error {
-	managers, _ := split(all)
-	if len(all) > 0 && len(managers) == 0 && len(absent) > 0 && len(remote(all)) > 0 && !giveUp {
-		return fmt.Errorf("the managers of %s are not seen from here, and would be left behind: %w; if there are none, say --yes-lose-data", e.Name, errors.Join(absent...))
+func (e *Environment) refuseOrphaned(ctx context.Context, all []providers.Machine, giveUp bool) error {
+	if !giveUp {
+		if err := e.refuseUnseen(ctx, all); err != nil {
+			return err
+		}
 	}
+	managers, _ := split(all)
 	if !slices.ContainsFunc(managers, func(m providers.Machine) bool { return m.Running }) {
 		return nil
 	}

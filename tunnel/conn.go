@@ -37,6 +37,7 @@ type Endpoint struct {
 	KeyFile    string // private key
 	KnownHosts string // file of pinned host keys
 	TrustFirst bool   // pin the key that the machine shows where none is pinned yet
+	Comment    string // a word that is written beside a key that is pinned so
 	Login      *Login // the user's own way in; then none of the last three is used
 }
 

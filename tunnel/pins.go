@@ -23,11 +23,30 @@ func hostAlias(name string) string { return net.JoinHostPort(name, "22") }
 
 // Pin records the host keys of machines by name, in place of any earlier ones.
 // The file is made if it is not there; keys of other machines stay.
-func Pin(file string, keys map[string]ssh.PublicKey) error {
+func Pin(file string, keys map[string]ssh.PublicKey) error { return pin(file, keys, "") }
+
+// Comments are what is written beside the keys of machines, by their names. A
+// file that cannot be read has none.
+func Comments(file string) map[string]string {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil
+	}
+	found := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Fields(line); len(fields) == 4 {
+			name, _, _ := strings.Cut(strings.TrimPrefix(fields[0], "["), "]")
+			found[name] = fields[3]
+		}
+	}
+	return found
+}
+
+func pin(file string, keys map[string]ssh.PublicKey, comment string) error {
 	return rewrite(file, func(lines []string) []string {
 		lines = slices.DeleteFunc(lines, func(l string) bool { return keys[lineName(l)] != nil })
 		for name, key := range keys {
-			lines = append(lines, knownhosts.Line([]string{hostAlias(name)}, key))
+			lines = append(lines, strings.TrimSpace(knownhosts.Line([]string{hostAlias(name)}, key)+" "+comment))
 		}
 		slices.Sort(lines)
 		return lines
@@ -72,7 +91,7 @@ func pins(e Endpoint) (ssh.HostKeyCallback, error) {
 		err := pinned(host, remote, key)
 		var unknown *knownhosts.KeyError
 		if errors.As(err, &unknown) && len(unknown.Want) == 0 {
-			return Pin(e.KnownHosts, map[string]ssh.PublicKey{e.Name: key})
+			return pin(e.KnownHosts, map[string]ssh.PublicKey{e.Name: key}, e.Comment)
 		}
 		return err
 	}, nil

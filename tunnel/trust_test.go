@@ -16,7 +16,7 @@ func TestAFirstContactIsPinned(t *testing.T) {
 	if _, err := Connect(t.Context(), e); !errors.Is(err, ErrNotPinned) {
 		t.Fatalf("without trust: %v", err)
 	}
-	e.TrustFirst = true
+	e.TrustFirst, e.Comment = true, "cloud"
 	conn, err := Connect(t.Context(), e)
 	if err != nil {
 		t.Fatal(err)
@@ -24,6 +24,9 @@ func TestAFirstContactIsPinned(t *testing.T) {
 	_ = conn.Close()
 	if !pinned(t, e.KnownHosts, e.Name, s.hostKey.PublicKey()) {
 		t.Error("it was not pinned")
+	}
+	if got := Comments(e.KnownHosts)[e.Name]; got != "cloud" {
+		t.Errorf("the comment is %q", got)
 	}
 	other := startServer(t)
 	e.Address, e.KeyFile = other.endpoint(t).Address, other.keyFile
