@@ -48,15 +48,21 @@ func (d *Driver) List(ctx context.Context, env string) ([]providers.Machine, err
 		return nil, fmt.Errorf("docker-machine's folder has %s: %w", strings.Join(names(found), ", "), installed())
 	}
 	machines := make([]providers.Machine, len(found))
+	errs := make([]error, len(found))
 	var g errgroup.Group
 	g.SetLimit(atOnce)
 	for i, s := range found {
 		g.Go(func() error {
-			machines[i] = d.look(ctx, s)
+			machines[i], errs[i] = d.look(ctx, s)
 			return nil
 		})
 	}
 	_ = g.Wait()
+	// One of several that cannot be asked was never made whole, and is listed so
+	// that it can be removed; where none can, something else is wrong.
+	if len(found) > 0 && !slices.Contains(errs, nil) {
+		return nil, fmt.Errorf("list the machines of docker-machine: %w", errors.Join(errs...))
+	}
 	machines = slices.DeleteFunc(machines, func(m providers.Machine) bool { return m.Name == "" })
 	providers.Sort(machines)
 	return machines, nil
@@ -72,27 +78,27 @@ func names(found []stored) []string {
 
 // look completes a machine with its state and address, which for a virtual
 // machine on this computer can change from start to start.
-func (d *Driver) look(ctx context.Context, s stored) providers.Machine {
+func (d *Driver) look(ctx context.Context, s stored) (providers.Machine, error) {
 	m := d.machine(s)
 	state, err := run(ctx, "status", s.name)
 	switch {
 	case gone(err):
-		return providers.Machine{}
+		return providers.Machine{}, nil
 	case err != nil:
-		return m // it was never made whole, and can be removed
+		return m, err
 	}
 	m.Running = state == "Running"
 	if !m.Running || m.Address != "" && !m.Local {
-		return m
+		return m, nil
 	}
 	address, err := run(ctx, "ip", s.name)
 	if err != nil {
-		return m // it is just getting one
+		return m, nil // it is just getting one
 	}
 	s.Driver.IPAddress = address
 	located := d.machine(s)
 	located.Running = true
-	return located
+	return located, nil
 }
 
 // Start starts machines.
