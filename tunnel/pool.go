@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 )
 
 const (
@@ -118,14 +120,29 @@ func (p *Pool) Dial(ctx context.Context, network, addr string) (net.Conn, error)
 			return &pooled{Conn: conn, pool: p, line: l}, nil
 		}
 		p.release(l)
-		select {
-		case <-l.Done(): // the connection's end, not the dial's: another one
-		default:
+		if !l.broke(err) { // the dial's end, not the connection's
 			return nil, err
 		}
 		if ctx.Err() != nil {
 			return nil, err
 		}
+	}
+}
+
+// broke says whether a dial failed because the connection ended, which is told a
+// moment later than the dial's end. What the machine itself refused did not.
+func (l *line) broke(err error) bool {
+	var refused *ssh.OpenChannelError
+	if errors.As(err, &refused) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	moment := time.NewTimer(time.Second)
+	defer moment.Stop()
+	select {
+	case <-l.Done():
+		return true
+	case <-moment.C:
+		return false
 	}
 }
 
