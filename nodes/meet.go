@@ -55,14 +55,11 @@ func mixes(before []providers.Machine, specs []providers.Spec) error {
 	return nil
 }
 
-// shared is the range that carriers put behind NAT of their own (RFC 6598).
-func shared() netip.Prefix { return netip.MustParsePrefix("100.64.0.0/10") }
-
 // behindNAT says whether an address is none that is reached from everywhere. A
 // name is left to be found out by use.
 func behindNAT(address string) bool {
 	ip, err := netip.ParseAddr(address)
-	return err == nil && (ip.IsPrivate() || ip.IsLoopback() || ip.IsLinkLocalUnicast() || shared().Contains(ip))
+	return err == nil && (providers.Private(ip) || ip.IsLoopback() || ip.IsLinkLocalUnicast())
 }
 
 // reached is where other nodes reach a machine.

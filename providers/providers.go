@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -129,6 +130,12 @@ var ErrBoot = errors.New("it does not boot")
 
 // Lent says whether the machine was there before its environment, and outlives it.
 func (m Machine) Lent() bool { return m.Host != "" }
+
+// Private says whether an address is one that only those of its own network
+// reach, behind a carrier's NAT (RFC 6598) among them.
+func Private(ip netip.Addr) bool {
+	return ip.IsPrivate() || netip.MustParsePrefix("100.64.0.0/10").Contains(ip)
+}
 
 // ErrAbsent is a driver that has nothing to work with here: no credentials, no
 // tool, no engine. It has made nothing from here, and is asked for nothing.

@@ -118,21 +118,16 @@ func (f facts) own() bool {
 // private is where hosts of the same network reach it: "" where it has no
 // address that only they reach.
 func (f facts) private() string {
-	if ip, err := netip.ParseAddr(f.reached); err == nil && f.own() && inside(ip.Unmap()) {
+	if ip, err := netip.ParseAddr(f.reached); err == nil && f.own() && providers.Private(ip.Unmap()) {
 		return f.reached
 	}
 	for _, a := range f.addresses {
-		if a.ip.Is4() && inside(a.ip) {
+		if a.ip.Is4() && providers.Private(a.ip) {
 			return a.ip.String()
 		}
 	}
 	return ""
 }
-
-// shared is the range that carriers put behind NAT of their own (RFC 6598).
-func shared() netip.Prefix { return netip.MustParsePrefix("100.64.0.0/10") }
-
-func inside(ip netip.Addr) bool { return ip.IsPrivate() || shared().Contains(ip) }
 
 // identity tells machines apart. Copies of one machine have the same id, so its
 // addresses belong to it.
