@@ -114,6 +114,9 @@ func TestDatabases(t *testing.T) {
 			continue
 		}
 		for _, s := range stack.Services {
+			if s.Labels[swarm.LabelAnchor] != "" {
+				continue // it is no server
+			}
 			c := s.TaskTemplate.ContainerSpec
 			if len(s.EndpointSpec.Ports) > 0 {
 				t.Errorf("%s publishes %s, whose admin port has no password", s.Name, name)
@@ -150,7 +153,7 @@ func TestDatabases(t *testing.T) {
 // memory alone.
 func TestAnotherJoinerChangesTheShareOfMemoryAlone(t *testing.T) {
 	few, many := Rethink(RethinkLayout{Joiners: 1}), Rethink(RethinkLayout{Joiners: 3})
-	for i, s := range few.Services {
+	for i, s := range few.Services[:2] {
 		c := many.Services[i].TaskTemplate.ContainerSpec
 		for n, v := range c.Env {
 			if v == "SKEP_SERVERS=4" {

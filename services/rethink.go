@@ -52,12 +52,14 @@ type RethinkLayout struct {
 type RethinkTLS struct{ CA, Cert, Key string }
 
 // Rethink is the seed db0 on one pinned node and joiners db1 … dbN, each of
-// them a server on every node. All of them find each other anew at every start.
+// them a server on every node. All of them find each other anew at every start,
+// which the anchor keeps possible.
 func Rethink(l RethinkLayout) Stack {
 	stack := Stack{Name: RethinkName, Networks: []string{rethinkNetwork}, Pins: []Pin{seedPin()}, InTurn: true}
 	for n := range l.Joiners + 1 {
 		stack.Services = append(stack.Services, rethinkServer(l, n))
 	}
+	stack.Services = append(stack.Services, anchor(RethinkName, l.Image, rethinkNetwork))
 	return stack
 }
 

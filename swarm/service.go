@@ -17,6 +17,9 @@ import (
 // Labels that skep sets on what it makes in a swarm.
 const (
 	LabelStack = "skep.stack" // the stack a service, network or volume belongs to
+	// LabelAnchor is on a stack's services that serve nobody, and only keep nodes
+	// on its network.
+	LabelAnchor = "skep.anchor"
 	// LabelSpec holds a digest of what was asked for: on a service of all of it
 	// but the scale, on its containers of the task template alone, so that a
 	// change of anything else restarts nothing.

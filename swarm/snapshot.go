@@ -67,7 +67,9 @@ func (s snapshot) next(ctx context.Context, r report, dead map[string]bool) (sna
 	now := snapshot{services: map[string]bool{}, tasks: map[string]*living{}}
 	for _, service := range r.services {
 		names[service.ID] = service.Spec.Name
-		stacks[service.ID] = service.Spec.Labels[LabelStack]
+		if service.Spec.Labels[LabelAnchor] == "" {
+			stacks[service.ID] = service.Spec.Labels[LabelStack]
+		}
 		now.services[service.Spec.Name] = true
 		now.services[stacks[service.ID]] = true
 	}

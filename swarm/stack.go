@@ -17,38 +17,42 @@ import (
 
 func ofStack(stack string) filters.Args { return filter("label", LabelStack+"="+stack) }
 
-// StackServices lists the services of a stack by name.
+// StackServices lists the services of a stack by name, all but its anchors.
 func (e *Engine) StackServices(ctx context.Context, stack string) ([]string, error) {
+	found, err := e.stackServices(ctx, stack)
+	var names []string
+	for _, s := range found {
+		if s.Spec.Labels[LabelAnchor] == "" {
+			names = append(names, s.Spec.Name)
+		}
+	}
+	slices.Sort(names)
+	return names, err
+}
+
+func (e *Engine) stackServices(ctx context.Context, stack string) ([]api.Service, error) {
 	found, err := e.ServiceList(ctx, api.ServiceListOptions{Filters: ofStack(stack)})
 	if err != nil {
 		return nil, fmt.Errorf("list the services of %s: %s", stack, brief(err))
 	}
-	var names []string
-	for _, s := range found {
-		names = append(names, s.Spec.Name)
-	}
-	slices.Sort(names)
-	return names, nil
+	return found, nil
 }
 
 // RemoveStack removes a stack's services, waits for their tasks to be gone, and
 // removes its networks that nothing else uses.
 func (e *Engine) RemoveStack(ctx context.Context, stack string) ([]string, error) {
-	names, err := e.StackServices(ctx, stack)
+	found, err := e.stackServices(ctx, stack)
 	if err != nil {
 		return nil, err
 	}
-	var ids []string
-	for _, name := range names {
-		s, err := e.Service(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		ids = append(ids, s.ID)
+	var names, ids []string
+	for _, s := range found {
+		names, ids = append(names, s.Spec.Name), append(ids, s.ID)
 		if err := e.ServiceRemove(ctx, s.ID); err != nil && !errdefs.IsNotFound(err) {
-			return nil, fmt.Errorf("remove service %s: %s", name, brief(err))
+			return nil, fmt.Errorf("remove service %s: %s", s.Spec.Name, brief(err))
 		}
 	}
+	slices.Sort(names)
 	err = poll(ctx, func() (string, error) {
 		tasks, err := e.TaskList(ctx, api.TaskListOptions{})
 		if err != nil {
