@@ -164,6 +164,6 @@ func (s *skep) databaseRemove(d database) *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&volumes, "volumes", false, "remove the data on every node, too")
-	c.Flags().BoolVarP(&force, "force", "f", false, "do not ask for the environment's name")
+	c.Flags().BoolVarP(&force, "force", "f", false, "with --volumes: do not ask for the environment's name")
 	return c
 }

@@ -132,7 +132,7 @@ func rethinkRows(w io.Writer, status services.RethinkStatus) {
 		row(w, r.Name, r.Node, r.Region, r.Address, strings.TrimPrefix(r.Version, "rethinkdb "), time.Duration(r.Uptime)*time.Second, r.Connected, r.Ready)
 	}
 	if len(status.Tables) > 0 {
-		row(w, "")
+		_, _ = fmt.Fprintln(w)
 		row(w, "TABLE", "SHARDS", "REPLICAS", "STATUS")
 		for _, t := range status.Tables {
 			row(w, t.DB+"."+t.Name, t.Shards, t.Replicas, t.TableStatus)

@@ -22,7 +22,8 @@ type ShardPlan struct {
 }
 
 // HA plans the replicas of all tables, those of one database (DB) or one table
-// (DB.TABLE), so that no loss of a node or a region loses data; apply sets them.
+// (DB.TABLE), so that no loss of a node or a region loses data; apply sets them,
+// and what it returns is then the plan from there on.
 func (d RethinkDB) HA(ctx context.Context, of string, apply bool) ([]ShardPlan, error) {
 	if apply {
 		unlock, err := d.Env.Lock(ctx)
@@ -45,9 +46,8 @@ func (d RethinkDB) HA(ctx context.Context, of string, apply bool) ([]ShardPlan, 
 		}
 	}
 	moves := rethink.Plan(v.places(), tables)
-	placements := placements(tables, moves)
 	if !apply {
-		return placements, nil
+		return placements(tables, moves), nil
 	}
 	manager, err := d.Env.Manager(ctx)
 	if err != nil {
@@ -61,7 +61,13 @@ func (d RethinkDB) HA(ctx context.Context, of string, apply bool) ([]ShardPlan, 
 	if err := session.Tag(ctx, v.places()); err != nil {
 		return nil, err
 	}
-	return placements, session.Apply(ctx, moves, func(m rethink.Move) { d.Log.Info("replicas of " + m.Table + " placed") })
+	if err := session.Apply(ctx, moves, func(m rethink.Move) { d.Log.Info("replicas of " + m.Table + " placed") }); err != nil {
+		return nil, err
+	}
+	if v, tables, err = d.choose(ctx, of); err != nil {
+		return nil, err
+	}
+	return placements(tables, rethink.Plan(v.places(), tables)), nil
 }
 
 // Damaged are the tables of the choice that have lost the majority of their
