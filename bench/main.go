@@ -100,6 +100,7 @@ func parts() []part {
 		{"create3", "a new environment of 1 manager and 2 workers", creation{name: "create3", workers: 2}.run},
 		{"create10", "a new environment of 1 manager and 9 workers", creation{name: "create10", workers: 9}.run},
 		{"ls", "20 runs of skep nodes ls on 3 nodes", list},
+		{"build", "an image of the sample app, against go build alone", build},
 		{"ship", "an image of 150 MB to 3 nodes, against docker save | docker load into one", ship},
 		{"tunnel", "bulk, connections and round trips over a tunnel, against ssh -L", tunnel},
 		{"far", "the same at 80 ms from the node", far},

@@ -39,6 +39,7 @@ func ship(ctx context.Context, b *bench) ([]measure, error) {
 	took, err := b.pair("ship, time", func() (time.Duration, error) { return s.bySkep(ctx) }, func() (time.Duration, error) { return s.byPipe(ctx) })
 	s.whole.name, s.whole.unit = "ship, time of the whole deploy", seconds
 	s.whole.floor = took.floor
+	took.bar = ratioBar(1.5)
 	return []measure{s.peak, took, s.whole}, err
 }
 
