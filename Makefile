@@ -31,7 +31,7 @@ unit: setup build ## run the unit tests
 	packages=$$(go list ./...) && go test -race -p 2 $$(grep -v /e2e <<<"$$packages") $(TESTDATA)
 
 e2e: setup build node-image images ## run the end-to-end tests
-	go test -p 2 -count=1 -timeout 25m -v ./e2e/...
+	go test -p 2 -parallel 3 -count=1 -timeout 25m -v ./e2e/...
 
 bench: setup build node-image ## measure against the floor
 	@testdata/images.sh base rqlite rethinkdb hello big wire >/dev/null

@@ -2,6 +2,6 @@
 // swarms, overlays, SSH and databases. It holds tests only; `make e2e` builds
 // what they need.
 //
-// Tests that mostly wait run two at a time, after all others; those that measure
+// Tests that mostly wait run three at a time, after all others; those that measure
 // how long something takes to heal have the machine to themselves.
 package e2e

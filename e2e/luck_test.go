@@ -15,6 +15,7 @@ import (
 // Killed at any moment, create leaves what a second one completes to the same
 // nodes, and what rm removes whole.
 func TestKilledCreate(t *testing.T) {
+	t.Parallel()
 	u := newUser(t)
 	env := u.environment("killed")
 	// How long an undisturbed one takes says which moments there are.

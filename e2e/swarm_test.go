@@ -84,6 +84,7 @@ func TestThreeManagers(t *testing.T) {
 // brings the same swarm back. The engine is one of its own in a container, so
 // that the machine's is left in peace.
 func TestEngineRestart(t *testing.T) {
+	t.Parallel()
 	u := newUser(t)
 	laptop := startLaptop(t, strings.TrimSpace(u.must("version").out))
 	skep := func(args ...string) {

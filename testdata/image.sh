@@ -45,9 +45,11 @@ need() {
   if type -P "$command" >/dev/null; then return; fi
   echo "installing $*" >&2
   export DEBIAN_FRONTEND=noninteractive
-  apt-get install -qq -y --no-install-recommends "$@" >&2 || {
+  # Another script may be installing at this moment.
+  packages() { apt-get -o DPkg::Lock::Timeout=300 install -qq -y --no-install-recommends "$@" >&2; }
+  packages "$@" || {
     apt-get update -qq >&2
-    apt-get install -qq -y --no-install-recommends "$@" >&2
+    packages "$@"
   }
 }
 
