@@ -90,9 +90,16 @@ func (o Options) gofmt(ctx context.Context) error {
 	return nil
 }
 
-// vet tells what go vet finds in the program's own package.
+// vet tells what go vet finds in the program's own package. Where both want the
+// processor the compiler goes first.
 func (o Options) vet(ctx context.Context) error {
-	_, err := o.command(ctx, []string{"CGO_ENABLED=0"}, "go", "vet", ".")
+	command := []string{"go", "vet", "."}
+	_, noNice := exec.LookPath("nice")
+	_, noGo := exec.LookPath("go")
+	if noNice == nil && noGo == nil {
+		command = append([]string{"nice", "-n", "19"}, command...)
+	}
+	_, err := o.command(ctx, []string{"CGO_ENABLED=0"}, command[0], command[1:]...)
 	var found *toolError
 	if !errors.As(err, &found) {
 		return err
