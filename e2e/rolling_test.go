@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// updates is how many rolling updates a test makes: few in a run of all tests,
-// or as many as $SKEP_UPDATES says.
+// updates is how many rolling updates a test makes of an app: one in a run of all
+// tests, or as many as $SKEP_UPDATES says.
 func updates(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv("SKEP_UPDATES")
 	if text == "" {
-		return 2
+		return 1
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil {
@@ -35,7 +35,7 @@ func TestRollingUpdates(t *testing.T) {
 		nodes = append(nodes, n.Address+":9090")
 	}
 	deploy := func(replicas int, more ...string) []string {
-		return append([]string{"app", "deploy", "-p", "9090", "-r", strconv.Itoa(replicas), "hello", helloImage, env}, more...)
+		return append([]string{"app", "deploy", "-p", "9090", "-r", strconv.Itoa(replicas), "--health", "http://:9090/healthz", "hello", helloImage, env}, more...)
 	}
 	// With a node to spare the new task comes first, else the old one goes first.
 	for _, replicas := range []int{2, 3} {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -163,7 +164,8 @@ func TestWithRethinkDB(t *testing.T) {
 	}
 }
 
-// A request that is under way when the app is told to stop is answered.
+// A request that is under way when the app is told to stop is answered, and so
+// is one that comes right after, from who does not know it yet.
 func TestStopsWhenAllIsAnswered(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -174,11 +176,12 @@ func TestStopsWhenAllIsAnswered(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
+	var first sync.Once
 	begun, stopped := make(chan struct{}), make(chan error, 1)
 	ctx, stop := context.WithCancel(t.Context())
 	go func() {
 		stopped <- serve(ctx, addr, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			close(begun)
+			first.Do(func() { close(begun) })
 			<-ctx.Done()
 			fmt.Fprint(w, "done")
 		}))
@@ -196,6 +199,9 @@ func TestStopsWhenAllIsAnswered(t *testing.T) {
 	}()
 	if code, text := ask(t, "GET", "http://"+addr, ""); code != 200 || text != "done" {
 		t.Errorf("%d %q", code, text)
+	}
+	if code, text := ask(t, "GET", "http://"+addr, ""); code != 200 || text != "done" {
+		t.Errorf("a connection after SIGTERM: %d %q", code, text)
 	}
 	if err := <-stopped; err != nil {
 		t.Error(err)

@@ -34,8 +34,12 @@ import (
 	"time"
 )
 
-// drain is how long requests that are under way may take after SIGTERM. Docker kills ten seconds after the signal.
-const drain = 5 * time.Second
+// After SIGTERM it answers new connections for a while, as balancers hear of its going only then, and waits for requests
+// that are under way. Docker kills ten seconds after the signal.
+const (
+	linger = 2 * time.Second
+	drain  = 5 * time.Second
+)
 
 func main() {
 	addr := flag.String("addr", env("ADDR", ":9090"), "address to listen on")
@@ -116,7 +120,8 @@ func newHandler(greeting string, db database) http.Handler {
 	return mux
 }
 
-// serve answers until ctx is done, then takes no more connections and waits for the requests under way.
+// serve answers until ctx is done and balancers know it, then takes no more connections and waits for the requests under
+// way.
 func serve(ctx context.Context, addr string, handler http.Handler) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
@@ -133,6 +138,12 @@ func serve(ctx context.Context, addr string, handler http.Handler) error {
 	case <-ctx.Done():
 	}
 	slog.Info("hello stops")
+	server.SetKeepAlivesEnabled(false) // who has a connection makes the next one, elsewhere
+	select {
+	case err := <-failed:
+		return err
+	case <-time.After(linger):
+	}
 	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
 	if err := server.Shutdown(deadline); err != nil {

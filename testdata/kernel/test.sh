@@ -7,6 +7,7 @@ cd "$here/../.."
 "$here/build.sh" "$dir"
 share=$dir/share
 cp bin/skep "$here"/{host,run}.sh "$share/"
+echo "${SKEP_UPDATES:-}" >"$share/updates"
 docker save -o "$share/images.tar" rqlite/rqlite:8.43.4 hello:0.1
 CGO_ENABLED=0 go test -c -o "$share/kernel.test" ./testdata/kernel
 "$here/boot.sh" "$dir" | tee "$dir/console.log"
