@@ -15,14 +15,17 @@ import (
 	"time"
 )
 
-const perSecond = 20 // an emulated processor takes no more
+const (
+	perSecond = 10 // an emulated processor takes no more
+	tries     = 9  // of a client that goes round the nodes
+)
 
 // updates is how many rolling updates are made: as many as $SKEP_UPDATES says,
-// or few, as one takes half a minute here.
+// or one, which takes more than a minute here.
 func updates(t *testing.T) int {
 	text := os.Getenv("SKEP_UPDATES")
 	if text == "" {
-		return 2
+		return 1
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil {
@@ -32,7 +35,7 @@ func updates(t *testing.T) int {
 }
 
 // Updates of an app that is published by ingress lose no request of a client
-// that goes on to another node where one takes no connection. The app has no
+// that goes on to the next node where one takes no connection. The app has no
 // healthcheck, which would take the emulated processor whole: without one a task
 // is sent to as soon as it runs, and may not listen yet.
 func updated(t *testing.T) {
@@ -56,9 +59,9 @@ func updated(t *testing.T) {
 					return answers(context.WithoutCancel(ctx), http.MethodGet, "http://"+address+"/bar", "", `, "/bar"`)
 				}
 				err := get(n)
-				if errors.Is(err, syscall.ECONNREFUSED) {
+				for i := 1; i < tries && errors.Is(err, syscall.ECONNREFUSED); i++ {
 					refused.Add(1)
-					err = get(n + 1)
+					err = get(n + i)
 				}
 				if err != nil {
 					failed.Add(1)

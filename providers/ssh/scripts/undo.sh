@@ -15,7 +15,17 @@ state=$(docker info -f '{{.Swarm.LocalNodeState}}' 2>&1) || {
 	printf 'its Docker does not answer: %s\n' "$state" >&2
 	exit 1
 }
-[ "$state" = inactive ] || quietly docker swarm leave --force
+# An engine gives its tasks 20 seconds to end, which is little for a slow host.
+# Asked again it takes up where it was.
+for _ in 1 2 3; do
+	[ "$state" != inactive ] || break
+	words=$(docker swarm leave --force 2>&1 </dev/null)
+	state=$(docker info -f '{{.Swarm.LocalNodeState}}' 2>&1)
+done
+[ "$state" = inactive ] || {
+	printf '%s\n' "$words" >&2
+	exit 1
+}
 for id in $(docker ps -aq --filter label=skep.stack); do
 	quietly docker rm -f -v "$id"
 done
