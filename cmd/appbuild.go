@@ -19,8 +19,9 @@ func (s *skep) appBuild() *cobra.Command {
 	c := &cobra.Command{
 		Use: "build [flags] SOURCEDIR IMAGE [ENV]", Short: "Build an image of a Go program, with no Docker engine",
 		Long: `Build an image of the Go program in SOURCEDIR: a static binary on nothing but CA
-certificates and a user that is not root. The same source makes the same digest.
-Nothing is left in SOURCEDIR.
+certificates and a user that is not root. The same source at the same commit makes
+the same digest. Nothing is left in SOURCEDIR. In a git checkout main.version is
+set to what git describe says, and the image has it as a label.
 
 Without ENV the image is pushed to the registry that IMAGE names, with your docker
 credentials. With ENV it is sent straight to the environment's nodes, built for
@@ -29,6 +30,15 @@ what they are, and no registry is needed.`,
   skep app build --platform linux/amd64,linux/arm64 -p 9090 . registry.example.com/hello:0.2
   skep app build -e GREETING=Hi -a config.json:/etc/hello.json -A HEAD:public . hello:0.2 dev`,
 		Args: takes(2, 3),
+		ValidArgsFunction: func(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			switch len(args) {
+			case 0:
+				return nil, cobra.ShellCompDirectiveFilterDirs
+			case 2:
+				return s.environments(c)
+			}
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		},
 		RunE: func(c *cobra.Command, args []string) error {
 			o.Source = args[0]
 			if err := images.CheckName(args[1]); err != nil {
@@ -50,9 +60,7 @@ what they are, and no registry is needed.`,
 			if err != nil {
 				return err
 			}
-			pushed, err := images.Push(c.Context(), args[1], built, func(sent, all int64) {
-				s.log().Debug(fmt.Sprintf("pushed %s of %s", units.HumanSize(float64(sent)), units.HumanSize(float64(all))))
-			})
+			pushed, err := images.Push(c.Context(), args[1], built)
 			if err != nil {
 				return err
 			}
@@ -62,10 +70,10 @@ what they are, and no registry is needed.`,
 	f := c.Flags()
 	f.StringArrayVarP(&o.Env, "env", "e", nil, "variable NAME=VALUE in the image")
 	f.StringSliceVarP(&o.Ports, "port", "p", nil, "port that the program listens on")
-	f.StringArrayVarP(&o.Files, "add", "a", nil, "FILE or FILE:/PLACE to put into the image")
-	f.StringVarP(&o.Tree, "tree", "A", "", "git tree-ish of SOURCEDIR whose files to put into the image")
+	f.StringArrayVarP(&o.Files, "add", "a", nil, "FILE, which comes into the image's root, or FILE:/PLACE")
+	f.StringVarP(&o.Tree, "tree", "A", "", "git tree-ish of SOURCEDIR, such as HEAD:public, whose files come into the image's root")
 	f.StringSliceVar(&o.Platforms, "platform", nil, "platforms to build for (default those of the nodes, else this computer's)")
-	f.StringVar(&o.Base, "base", "", "image to begin with (default none)")
+	f.StringVar(&o.Base, "base", "", "image to begin with, for its users and certificates, too (default none)")
 	f.BoolVar(&o.Format, "fmt", false, "mend the format of the source")
 	return c
 }

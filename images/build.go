@@ -12,9 +12,11 @@ import (
 	"fmt"
 	"go/build"
 	"log/slog"
+	"os"
 	"path"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -71,6 +73,15 @@ func (o Options) Check() error {
 	return err
 }
 
+func checkPort(text string) error {
+	number, protocol, named := strings.Cut(text, "/")
+	n, err := strconv.Atoi(number)
+	if err != nil || n < 1 || n > 65535 || named && protocol != "tcp" && protocol != "udp" {
+		return usage.Errorf("%q is not a port: use 1 to 65535, with /udp where it is no TCP port", text)
+	}
+	return nil
+}
+
 func (o Options) platforms() ([]v1.Platform, error) {
 	named := o.Platforms
 	if len(named) == 0 {
@@ -106,6 +117,14 @@ func Build(ctx context.Context, o Options) (Built, error) {
 	if err := o.isMain(platforms[0]); err != nil {
 		return Built{}, err
 	}
+	if reserved(o.name()) {
+		return Built{}, fmt.Errorf("a program cannot be called %s in an image, as its folder is: rename %s", o.name(), o.Source)
+	}
+	for _, f := range o.Files { // before it takes long
+		if _, _, err := added(f); err != nil {
+			return Built{}, err
+		}
+	}
 	if o.Format { // before anything reads the source
 		if err := o.gofmt(ctx); err != nil {
 			return Built{}, err
@@ -116,7 +135,7 @@ func Build(ctx context.Context, o Options) (Built, error) {
 	if !o.Format {
 		g.Go(func() error { return o.gofmt(ctx) })
 	}
-	g.Go(func() error { return o.vet(ctx) })
+	g.Go(func() error { return o.vet(ctx, platforms[0]) })
 	common := sync.OnceValues(func() ([]v1.Layer, error) { return o.commonLayers(ctx) })
 	for i, p := range platforms {
 		g.Go(func() error {
@@ -130,6 +149,9 @@ func Build(ctx context.Context, o Options) (Built, error) {
 
 // isMain refuses a folder that has no program.
 func (o Options) isMain(p v1.Platform) error {
+	if info, err := os.Stat(o.Source); err != nil || !info.IsDir() {
+		return fmt.Errorf("there is no folder %s", o.Source)
+	}
 	c := build.Default
 	c.GOOS, c.GOARCH, c.CgoEnabled = p.OS, p.Architecture, false
 	found, err := c.ImportDir(o.Source, 0)

@@ -91,16 +91,24 @@ type layerWriter struct {
 	dirs map[string]bool
 }
 
-// dir adds a folder and those above it.
-func (w *layerWriter) dir(name string, mode int64, owner int) error {
+// dir adds a folder and those above it. Those that every program finds in its
+// image are as they are there, whatever is put into them.
+func (w *layerWriter) dir(name string) error {
 	name = strings.Trim(path.Clean("/"+name), "/")
 	if name == "" || w.dirs[name] {
 		return nil
 	}
-	if err := w.dir(path.Dir(name), 0o755, 0); err != nil {
+	if err := w.dir(path.Dir(name)); err != nil {
 		return err
 	}
 	w.dirs[name] = true
+	mode, owner := int64(0o755), 0
+	switch name {
+	case dataFolder: // volumes take the owner of the folder that they are mounted over
+		owner = userID
+	case tmpFolder:
+		mode = 0o1777
+	}
 	return w.tar.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: mode, Uid: owner, Gid: owner})
 }
 
@@ -111,7 +119,7 @@ func (w *layerWriter) bytes(name string, mode int64, content []byte) error {
 
 func (w *layerWriter) stream(name string, mode, size int64, content io.Reader) error {
 	name = strings.Trim(path.Clean("/"+name), "/")
-	if err := w.dir(path.Dir(name), 0o755, 0); err != nil {
+	if err := w.dir(path.Dir(name)); err != nil {
 		return err
 	}
 	if err := w.tar.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode, Size: size}); err != nil {
@@ -123,6 +131,10 @@ func (w *layerWriter) stream(name string, mode, size int64, content io.Reader) e
 
 // file adds a file of this computer, or a folder with all that is in it.
 func (w *layerWriter) file(name, from string) error {
+	from, err := filepath.EvalSymlinks(from)
+	if err != nil {
+		return err
+	}
 	info, err := os.Stat(from)
 	if err != nil {
 		return err
@@ -145,7 +157,7 @@ func (w *layerWriter) file(name, from string) error {
 		}
 		switch {
 		case entry.IsDir():
-			return w.dir(place, 0o755, 0)
+			return w.dir(place)
 		case info.Mode()&fs.ModeSymlink != 0:
 			to, err := os.Readlink(p)
 			if err != nil {
@@ -190,7 +202,7 @@ func (w *layerWriter) tree(stream io.Reader) error {
 			}
 			err = w.stream(h.Name, mode, h.Size, in)
 		case tar.TypeDir:
-			err = w.dir(h.Name, 0o755, 0)
+			err = w.dir(h.Name)
 		case tar.TypeSymlink:
 			err = w.tar.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: strings.Trim(path.Clean("/"+h.Name), "/"), Linkname: h.Linkname, Mode: 0o777})
 		default: // git's own comment

@@ -3,6 +3,7 @@ package images
 import (
 	"archive/tar"
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,7 +29,8 @@ type Parcel struct {
 
 // piece is one layer.
 type piece struct {
-	diffID, digest v1.Hash
+	diffID, digest v1.Hash // of the plain content, and of what is sent
+	form           types.MediaType
 	size           int64
 	open           func() (io.ReadCloser, error)
 }
@@ -69,7 +71,7 @@ func Pack(name string, image Image) (*Parcel, error) {
 		if err := errors.Join(err1, err2, err3); err != nil {
 			return nil, err
 		}
-		p.layers = append(p.layers, piece{diffID, digest, size, l.Compressed})
+		p.layers = append(p.layers, piece{diffID, digest, types.OCILayer, size, l.Compressed})
 	}
 	return p, nil
 }
@@ -109,12 +111,44 @@ func Unpack(name string, save *os.File) (*Parcel, error) {
 		if !ok {
 			return nil, fmt.Errorf("read what docker save wrote: layer %s is not in it", file)
 		}
-		diffID := config.RootFS.DiffIDs[i]
-		p.layers = append(p.layers, piece{diffID, diffID, at.size, func() (io.ReadCloser, error) {
+		l := piece{config.RootFS.DiffIDs[i], config.RootFS.DiffIDs[i], types.OCIUncompressedLayer, at.size, func() (io.ReadCloser, error) {
 			return io.NopCloser(io.NewSectionReader(save, at.from, at.size)), nil
-		}})
+		}}
+		if err := l.recognize(); err != nil {
+			return nil, fmt.Errorf("read what docker save wrote: layer %s: %w", file, err)
+		}
+		p.layers = append(p.layers, l)
 	}
 	return p, p.describe()
+}
+
+// recognize looks whether the layer is compressed, as engines that keep images in
+// containerd save them.
+func (l *piece) recognize() error {
+	r, err := l.open()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = r.Close() }()
+	var magic [4]byte
+	if _, err := io.ReadFull(r, magic[:]); err != nil {
+		return err
+	}
+	switch {
+	case magic[0] == 0x1f && magic[1] == 0x8b:
+		l.form = types.OCILayer
+	case magic == [4]byte{0x28, 0xb5, 0x2f, 0xfd}:
+		l.form = types.OCILayerZStd
+	default:
+		return nil
+	}
+	hash := sha256.New()
+	_, _ = hash.Write(magic[:])
+	if _, err := io.Copy(hash, r); err != nil {
+		return err
+	}
+	l.digest = sum(hash)
+	return nil
 }
 
 // describe writes the manifest that the image has none of yet.
@@ -124,7 +158,7 @@ func (p *Parcel) describe() (err error) {
 		Config: v1.Descriptor{MediaType: types.OCIConfigJSON, Digest: hashOf(p.config), Size: int64(len(p.config))},
 	}
 	for _, l := range p.layers {
-		m.Layers = append(m.Layers, v1.Descriptor{MediaType: types.OCIUncompressedLayer, Digest: l.digest, Size: l.size})
+		m.Layers = append(m.Layers, v1.Descriptor{MediaType: l.form, Digest: l.digest, Size: l.size})
 	}
 	p.manifest, err = json.Marshal(m)
 	return err

@@ -11,8 +11,10 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 func pack(t *testing.T) *Parcel {
@@ -73,14 +75,21 @@ func TestAParcelLeavesLayersOut(t *testing.T) {
 			t.Errorf("less %d: %v, %s", skip, err, found["manifest.json"])
 		}
 	}
-	for file, content := range whole {
+	named(t, whole)
+}
+
+// named checks that files are called by their contents.
+func named(t *testing.T, files map[string][]byte) {
+	t.Helper()
+	for file, content := range files {
 		if digest, isBlob := filepath.Base(file), filepath.Dir(file) == "blobs/sha256"; isBlob && hashOf(content).Hex != digest {
 			t.Errorf("%s has other content", file)
 		}
 	}
 }
 
-// What an engine saved goes on as it is.
+// What an engine saved goes on as it is: its layers are compressed here, as those
+// of engines that keep images in containerd.
 func TestUnpackReadsWhatDockerSaved(t *testing.T) {
 	image, err := random.Image(5000, 3)
 	if err != nil {
@@ -110,8 +119,12 @@ func TestUnpackReadsWhatDockerSaved(t *testing.T) {
 	if p.IDs()[0] != config.String() || len(p.Layers()) != 3 {
 		t.Errorf("%v, %v", p.IDs(), p.Layers())
 	}
-	entries(t, p, 0)
-	entries(t, p, 2)
+	named(t, entries(t, p, 0))
+	named(t, entries(t, p, 2))
+	var m v1.Manifest
+	if err := json.Unmarshal(p.manifest, &m); err != nil || len(m.Layers) != 3 || m.Layers[0].MediaType != types.OCILayer || m.Layers[0].Digest != p.layers[0].digest {
+		t.Errorf("%v, %+v", err, m.Layers)
+	}
 }
 
 func TestUnpackRefusesWhatIsNoImage(t *testing.T) {

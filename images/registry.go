@@ -32,34 +32,38 @@ func pull(ctx context.Context, image string, p v1.Platform) (v1.Image, error) {
 	}
 	found, err := remote.Image(ref, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithPlatform(p))
 	if err != nil {
-		return nil, fmt.Errorf("read the base %s for %s: %w", image, p, explain(err))
+		return nil, fmt.Errorf("read %s for %s: %w", image, p, explain(err))
 	}
 	return found, nil
 }
 
+// Labels are what an image of a registry says of itself.
+func Labels(ctx context.Context, image string, p v1.Platform) (map[string]string, error) {
+	found, err := pull(ctx, image, p)
+	if err != nil {
+		return nil, err
+	}
+	file, err := found.ConfigFile()
+	if err != nil {
+		return nil, fmt.Errorf("read %s for %s: %w", image, p, explain(err))
+	}
+	return file.Config.Labels, nil
+}
+
 // Push sends the image to the registry that its name says, with the user's
-// docker credentials, and returns the name with the digest. progress is told
-// the bytes that are sent and those that are to be sent.
-func Push(ctx context.Context, image string, b Built, progress func(sent, all int64)) (string, error) {
+// docker credentials, and returns the name with the digest.
+func Push(ctx context.Context, image string, b Built) (string, error) {
 	ref, err := name.NewTag(image)
 	if err != nil {
 		return "", CheckName(image)
 	}
-	updates := make(chan v1.Update, 100)
-	told := make(chan struct{})
-	go func() {
-		defer close(told)
-		for u := range updates {
-			progress(u.Complete, u.Total)
-		}
-	}()
-	options := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithProgress(updates)}
+	// Not with its progress: that panics where a push is broken off.
+	options := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)}
 	if len(b.Images) == 1 {
 		err = remote.Write(ref, b.Images[0].Image, options...)
 	} else {
 		err = remote.WriteIndex(ref, b.Index(), options...)
 	}
-	<-told
 	if err != nil {
 		return "", fmt.Errorf("push %s to %s: %w", image, ref.RegistryStr(), explain(err))
 	}

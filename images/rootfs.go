@@ -6,8 +6,11 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"skep/usage"
@@ -22,6 +25,17 @@ import (
 // userID is whom programs run as.
 const userID = 65532
 
+// Folders that are in every image: for data, and for what does not stay.
+const (
+	dataFolder = "appdata"
+	tmpFolder  = "tmp"
+)
+
+// reserved are the names in an image's root that no program may have.
+func reserved(name string) bool {
+	return slices.Contains([]string{dataFolder, tmpFolder, "dev", "etc", "proc", "run", "sys"}, name)
+}
+
 const (
 	passwd = /* #nosec G101 -- none has a password */ "root:x:0:0:root:/root:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/:/sbin/nologin\n"
 	group  = "root:x:0:\nnobody:x:65534:\nnonroot:x:65532:\n"
@@ -35,23 +49,12 @@ func (o Options) base(ctx context.Context, p v1.Platform) (v1.Image, error) {
 	return mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON), nil
 }
 
-// commonLayers are the same for all platforms: users, certificates and folders
-// where there is no base, then the git tree, then single files.
+// commonLayers are the same for all platforms: folders, and users and certificates
+// where there is no base that has its own, then the git tree, then single files.
 func (o Options) commonLayers(ctx context.Context) ([]v1.Layer, error) {
-	var fills []func(*layerWriter) error
-	if o.Base == "" {
-		fills = append(fills, ground)
-	}
+	fills := []func(*layerWriter) error{o.ground}
 	if o.Tree != "" {
-		out, err := o.command(ctx, nil, "git", "-c", "safe.directory=*", "archive", "--format=tar", o.Tree)
-		var failed *toolError
-		if errors.As(err, &failed) {
-			return nil, fmt.Errorf("git has no tree %s in %s: %s", o.Tree, o.Source, failed.words)
-		}
-		if err != nil {
-			return nil, err
-		}
-		fills = append(fills, func(w *layerWriter) error { return w.tree(strings.NewReader(out)) })
+		fills = append(fills, func(w *layerWriter) error { return o.addTree(ctx, w) })
 	}
 	if len(o.Files) > 0 {
 		fills = append(fills, o.addFiles)
@@ -67,16 +70,17 @@ func (o Options) commonLayers(ctx context.Context) ([]v1.Layer, error) {
 	return layers, nil
 }
 
-// ground is what a static program expects of a system. Volumes take the owner
-// of the folder that they are mounted over.
-func ground(w *layerWriter) error {
-	return errors.Join(
-		w.dir("appdata", 0o755, userID),
-		w.bytes("etc/group", 0o644, []byte(group)),
-		w.bytes("etc/passwd", 0o644, []byte(passwd)),
-		w.bytes("etc/ssl/certs/ca-certificates.crt", 0o644, certificates()),
-		w.dir("tmp", 0o1777, 0),
-	)
+// ground is what a static program expects of a system.
+func (o Options) ground(w *layerWriter) error {
+	err := w.dir(dataFolder)
+	if o.Base == "" {
+		err = errors.Join(err,
+			w.bytes("etc/group", 0o644, []byte(group)),
+			w.bytes("etc/passwd", 0o644, []byte(passwd)),
+			w.bytes("etc/ssl/certs/ca-certificates.crt", 0o644, certificates()),
+		)
+	}
+	return errors.Join(err, w.dir(tmpFolder))
 }
 
 // certificates are Mozilla's, which no computer's own installation changes.
@@ -91,35 +95,49 @@ func certificates() []byte {
 	return all.Bytes()
 }
 
+// addTree adds the files of a git tree as git writes them.
+func (o Options) addTree(ctx context.Context, w *layerWriter) error {
+	r, out := io.Pipe()
+	go func() {
+		_ = out.CloseWithError(o.run(ctx, nil, out, "git", "-c", "safe.directory=*", "archive", "--format=tar", o.Tree))
+	}()
+	err := w.tree(r)
+	if err == nil {
+		_, err = io.Copy(io.Discard, r) // what pads the archive, and whether git is content
+	}
+	_ = r.CloseWithError(err)
+	var failed *toolError
+	if errors.As(err, &failed) {
+		return fmt.Errorf("git has no tree %s in %s: %s", o.Tree, o.Source, failed.words)
+	}
+	return err
+}
+
 // addFiles adds FILE or FILE:/PLACE, by default under its own name.
 func (o Options) addFiles(w *layerWriter) error {
 	for _, f := range sorted(o.Files) {
-		from, place, named := strings.Cut(f, ":/")
-		if from == "" {
-			return usage.Errorf("%q is not a file: use FILE or FILE:/PLACE", f)
+		from, place, err := added(f)
+		if err != nil {
+			return err
 		}
-		if !named {
-			place = filepath.Base(from)
-		}
-		if err := w.file(path.Join("/", place), from); err != nil {
+		if err := w.file(place, from); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (o Options) probeLayer(ctx context.Context, p v1.Platform) (v1.Layer, error) {
-	file, err := o.probe(ctx, p)
-	if err != nil {
-		return nil, err
+// added reads FILE or FILE:/PLACE, and refuses a file that is not there.
+func added(text string) (from, place string, err error) {
+	from, place, _ = strings.Cut(text, ":/")
+	if from == "" {
+		return "", "", usage.Errorf("%q is not a file: use FILE or FILE:/PLACE", text)
 	}
-	return o.writeLayer(func(w *layerWriter) error { return w.program(probePlace, file) })
-}
-
-func (o Options) programLayer(ctx context.Context, p v1.Platform, version string) (v1.Layer, error) {
-	file := filepath.Join(o.Work, strings.ReplaceAll(p.String(), "/", "-")+"-program")
-	if err := o.compile(ctx, p, version, file, "."); err != nil {
-		return nil, err
+	if _, err := os.Stat(from); err != nil {
+		return "", "", fmt.Errorf("there is no file %s to add", from)
 	}
-	return o.writeLayer(func(w *layerWriter) error { return w.program(o.name(), file) })
+	if place == "" || strings.HasSuffix(place, "/") {
+		place = path.Join(place, filepath.Base(from))
+	}
+	return from, path.Join("/", place), nil
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 // SelfVariable names the skep for the nodes where the one that runs is for
@@ -60,7 +61,7 @@ func Self(file string) (*Parcel, error) {
 	}
 	only := sum(hash)
 	p := &Parcel{Platform: v1.Platform{OS: "linux", Architecture: arch}}
-	p.layers = []piece{{only, only, count.n, func() (io.ReadCloser, error) {
+	p.layers = []piece{{only, only, types.OCIUncompressedLayer, count.n, func() (io.ReadCloser, error) {
 		r, w := io.Pipe()
 		go func() { _ = w.CloseWithError(selfLayer(w, file, info.Size())) }()
 		return r, nil
