@@ -21,7 +21,7 @@ func terminal(t *testing.T) (s *skep, out, err *bytes.Buffer) {
 		Streams: Streams{In: strings.NewReader(""), Out: out, Err: err},
 		home:    home.Dir{Config: filepath.Join(dir, "config"), State: filepath.Join(dir, "state")},
 	}
-	s.local = &docker.Driver{Key: s.home.Key(), Version: Version}
+	s.local = &docker.Driver{Key: s.home.Key(), Version: Version, Sockets: s.home.Sockets()}
 	return s, out, err
 }
 

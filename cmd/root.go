@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"skep/home"
 	"skep/nodes"
@@ -64,7 +65,7 @@ func Main(args []string, streams Streams) int {
 	ctx, stop := signals()
 	defer stop()
 	s := &skep{Streams: streams, home: home.Default()}
-	s.local = &docker.Driver{Key: s.home.Key(), Version: Version}
+	s.local = &docker.Driver{Key: s.home.Key(), Version: Version, Sockets: s.home.Sockets()}
 	s.droplets = &digitalocean.Driver{Key: s.home.Key(), Version: Version}
 	root := s.root()
 	root.SetArgs(args)
@@ -80,6 +81,10 @@ type signalError struct{ signal syscall.Signal }
 
 func (s signalError) Error() string { return "stopped by " + s.signal.String() }
 
+// A signal that follows another one so soon is the same: timeout(1) sends one to
+// its command and one to the group.
+const sameSignal = time.Second
+
 // signals cancels the context at the first signal; the second ends at once.
 func signals() (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -89,15 +94,18 @@ func signals() (context.Context, func()) {
 		signal.Notify(arrived, syscall.SIGHUP)
 	}
 	go func() {
-		for n := 0; ; n++ {
+		var first time.Time
+		for {
 			sig, ok := (<-arrived).(syscall.Signal)
-			if !ok {
+			switch {
+			case !ok:
 				return
-			}
-			if n > 0 {
+			case first.IsZero():
+				first = time.Now()
+				cancel(signalError{sig})
+			case time.Since(first) > sameSignal:
 				os.Exit(signalled + int(sig))
 			}
-			cancel(signalError{sig})
 		}
 	}()
 	return ctx, func() {
@@ -262,10 +270,21 @@ func (s *skep) tunnels() (ports.Client, error) {
 }
 
 // completeEnv offers the names of environments that there are.
-func (s *skep) completeEnv(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+func (s *skep) completeEnv(c *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+	return s.completeEnvAfter(0)(c, args, typed)
+}
+
+// completeEnvAfter offers them after so many other arguments.
+func (s *skep) completeEnvAfter(others int) cobra.CompletionFunc {
+	return func(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) != others {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return s.environments(c)
 	}
+}
+
+func (s *skep) environments(c *cobra.Command) ([]string, cobra.ShellCompDirective) {
 	names, err := nodes.Names(c.Context(), s.drivers())
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError

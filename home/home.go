@@ -67,5 +67,8 @@ func (d Dir) TunnelSocket(env string) string { return filepath.Join(d.State, env
 // TunnelLog is what the environment's tunnel process writes.
 func (d Dir) TunnelLog(env string) string { return filepath.Join(d.State, env+".tunnel.log") }
 
+// Sockets has the sockets that lead to the engines of environments.
+func (d Dir) Sockets() string { return filepath.Join(d.State, "docker") }
+
 // Cache holds what takes long to make and can be made again.
 func (d Dir) Cache() string { return filepath.Join(d.State, "cache") }

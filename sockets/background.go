@@ -34,7 +34,7 @@ type Background struct {
 	Command []string // {"/usr/bin/skep", "_socket"}
 }
 
-func (b Background) dir() string     { return filepath.Join(b.Home.State, "docker", b.Env) }
+func (b Background) dir() string     { return filepath.Join(b.Home.Sockets(), b.Env) }
 func (b Background) socket() string  { return filepath.Join(b.dir(), "docker.sock") }
 func (b Background) pidFile() string { return filepath.Join(b.dir(), "pid") }
 
@@ -122,21 +122,21 @@ func (b Background) alive() (bool, error) {
 }
 
 // Close ends the process and returns once its socket is gone. It says whether
-// there was one.
+// there was one, whose process may have died.
 func (b Background) Close(ctx context.Context) (bool, error) {
 	if _, err := os.Stat(b.dir()); errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}
-	was, err := b.alive()
+	alive, err := b.alive()
 	if err != nil {
 		return false, err
 	}
-	if was {
+	if alive {
 		if err := b.end(ctx); err != nil {
 			return true, fmt.Errorf("end the process that holds the socket of %s: %w", b.Env, err)
 		}
 	}
-	return was, os.RemoveAll(b.dir())
+	return true, os.RemoveAll(b.dir())
 }
 
 func (b Background) end(ctx context.Context) error {

@@ -47,6 +47,7 @@ const (
 type Driver struct {
 	Key     string // path of the private key that nodes admit
 	Version string // of skep, the tag of the node image
+	Sockets string // folder of sockets that lead to other engines than this computer's
 
 	leaving sync.Mutex // held while a node leaves its network
 
@@ -63,7 +64,7 @@ var (
 // Engine is the client of the local engine, for those who read images there.
 func (d *Driver) Engine() (*client.Client, error) {
 	d.once.Do(func() {
-		d.docker, d.openErr = open()
+		d.docker, d.openErr = d.open()
 	})
 	return d.docker, d.openErr
 }
@@ -119,7 +120,7 @@ func (d *Driver) List(ctx context.Context, env string) ([]providers.Machine, err
 		return nil, err
 	}
 	found, err := docker.ContainerList(ctx, container.ListOptions{All: true, Filters: byEnv(env)})
-	if err != nil && none(docker) {
+	if err != nil && d.none(docker) {
 		return nil, fmt.Errorf("no Docker engine on this computer: %w", providers.ErrAbsent)
 	}
 	if err != nil {

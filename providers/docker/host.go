@@ -16,25 +16,37 @@ import (
 )
 
 // open makes a client of the engine that the docker CLI of this user would
-// talk to: DOCKER_HOST, else the current context, else the usual socket.
-func open() (*client.Client, error) {
-	options := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation()}
-	if os.Getenv(client.EnvOverrideHost) == "" {
-		host, err := contextHost()
-		if err != nil {
-			return nil, err
-		}
-		if host != "" {
-			options = append(options, client.WithHost(host))
-		}
+// talk to.
+func (d *Driver) open() (*client.Client, error) {
+	host, err := d.host()
+	if err != nil {
+		return nil, err
 	}
-	return client.NewClientWithOpts(options...)
+	return client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation(), client.WithHost(cmp.Or(host, client.DefaultDockerHost)))
+}
+
+// host is the engine's address: DOCKER_HOST, else the current context, "" for
+// the usual socket. What skep itself keeps open to an environment leads away
+// from this computer, and is passed by.
+func (d *Driver) host() (string, error) {
+	if host := os.Getenv(client.EnvOverrideHost); host != "" && !d.away(host) {
+		return host, nil
+	}
+	host, err := contextHost()
+	if err != nil || d.away(host) {
+		return "", err
+	}
+	return host, nil
+}
+
+func (d *Driver) away(host string) bool {
+	return d.Sockets != "" && strings.HasPrefix(host, "unix://"+d.Sockets+"/")
 }
 
 // none says whether the computer has no engine at all: nobody named one, and
 // the usual socket is not there.
-func none(docker *client.Client) bool {
-	if os.Getenv(client.EnvOverrideHost) != "" {
+func (d *Driver) none(docker *client.Client) bool {
+	if host := os.Getenv(client.EnvOverrideHost); host != "" && !d.away(host) {
 		return false
 	}
 	socket, unix := strings.CutPrefix(docker.DaemonHost(), "unix://")

@@ -42,11 +42,16 @@ func TestTheEngineIsThatOfTheDockerCLI(t *testing.T) {
 		metaOf("rootless"): `{"Name": "rootless", "Metadata": {}, "Endpoints": {"docker": {"Host": "unix:///run/user/1000/docker.sock", "SkipTLSVerify": false}}}`,
 		metaOf("colima"):   `{"Name": "colima", "Endpoints": {"docker": {"Host": "unix:///colima.sock"}}}`,
 	}
+	const ours = "unix:///skep/docker/dev/docker.sock"
+	rootless[metaOf("skep-dev")] = `{"Name": "skep-dev", "Endpoints": {"docker": {"Host": "` + ours + `"}}}`
 	for name, test := range map[string]struct {
 		files       map[string]string
 		host, named string
 		want        string
 	}{
+		"skep's own DOCKER_HOST":         {nil, ours, "", usual},
+		"skep's own before a context":    {rootless, ours, "colima", "unix:///colima.sock"},
+		"skep's own context":             {rootless, "", "skep-dev", usual},
 		"no configuration":               {nil, "", "", usual},
 		"one that names no context":      {map[string]string{"config.json": `{"auths": {}}`}, "", "", usual},
 		"the default context":            {map[string]string{"config.json": `{"currentContext": "default"}`}, "", "", usual},
@@ -60,7 +65,7 @@ func TestTheEngineIsThatOfTheDockerCLI(t *testing.T) {
 			dockerConfig(t, test.files)
 			t.Setenv("DOCKER_HOST", test.host)
 			t.Setenv("DOCKER_CONTEXT", test.named)
-			docker, err := (&Driver{}).Engine()
+			docker, err := (&Driver{Sockets: "/skep/docker"}).Engine()
 			if err != nil {
 				t.Fatal(err)
 			}
