@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -58,27 +59,47 @@ type Kept struct {
 // Load reads a compose file. An empty name is that which the file says, else
 // that of its folder.
 func Load(ctx context.Context, file, name string) (Stack, error) {
-	project, err := read(ctx, file, name)
+	project, err := read(ctx, file, name, true)
 	if err != nil {
 		return Stack{}, err
 	}
-	b := &builder{project: project, stack: Stack{Name: project.Name}}
+	typed, err := read(ctx, file, name, false)
+	if err != nil {
+		return Stack{}, err
+	}
+	b := &builder{project: project, here: foldersHere(project, typed), stack: Stack{Name: project.Name}}
 	if err := b.build(); err != nil {
 		return Stack{}, fmt.Errorf("%s: %w", file, err)
 	}
 	return b.stack, nil
 }
 
-func read(ctx context.Context, file, name string) (*types.Project, error) {
-	path, err := filepath.Abs(file)
+// foldersHere are the sources of bind mounts that were typed as paths from the
+// file's folder or from the user's own: they are this computer's.
+func foldersHere(project, typed *types.Project) map[string]bool {
+	here := map[string]bool{}
+	for name, s := range project.Services {
+		as := typed.Services[name].Volumes
+		for i, v := range s.Volumes {
+			if v.Type == types.VolumeTypeBind && i < len(as) && !path.IsAbs(as[i].Source) {
+				here[v.Source] = true
+			}
+		}
+	}
+	return here
+}
+
+// read reads a compose file, with paths in it as they were typed or made absolute.
+func read(ctx context.Context, file, name string, resolve bool) (*types.Project, error) {
+	file, err := filepath.Abs(file)
 	if err != nil {
 		return nil, err
 	}
-	content, err := os.ReadFile(path)
+	content, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Dir(path)
+	dir := filepath.Dir(file)
 	env := types.NewMapping(os.Environ())
 	values, err := dotenv.GetEnvFromFile(env, envFiles(dir))
 	if err != nil {
@@ -92,8 +113,10 @@ func read(ctx context.Context, file, name string) (*types.Project, error) {
 	// The library writes its warnings to a logger of its own.
 	logrus.SetLevel(logrus.ErrorLevel)
 	project, err := loader.LoadWithContext(ctx, types.ConfigDetails{
-		WorkingDir: dir, ConfigFiles: []types.ConfigFile{{Filename: path, Content: content}}, Environment: env,
+		WorkingDir: dir, ConfigFiles: []types.ConfigFile{{Filename: file, Content: content}}, Environment: env,
 	}, func(o *loader.Options) {
+		o.ResolvePaths = resolve
+		o.SkipResolveEnvironment, o.SkipResolveLabels = !resolve, !resolve
 		if name != "" {
 			o.SetProjectName(name, true)
 		} else {
@@ -121,6 +144,7 @@ func envFiles(dir string) []string {
 // builder is a compose file on its way to a stack.
 type builder struct {
 	project *types.Project
+	here    map[string]bool // folders of this computer
 	stack   Stack
 	kept    map[string]string // names in the swarm, by kind and name in the file
 }

@@ -10,6 +10,9 @@ import (
 	"testing"
 
 	"skep/usage"
+
+	"github.com/docker/docker/api/types/mount"
+	api "github.com/docker/docker/api/types/swarm"
 )
 
 var update = flag.Bool("update", false, "write the golden file anew")
@@ -83,16 +86,21 @@ func TestAnotherContentHasAnotherName(t *testing.T) {
 
 func TestWhatASwarmCannotDoIsRefused(t *testing.T) {
 	for text, words := range map[string]string{ // #nosec G101 -- no credentials
-		"services: {web: {build: .}}":                                                                   "service web: build is not for a swarm",
-		"services: {web: {image: a, network_mode: host}}":                                               "network_mode is not for a swarm",
-		"services: {web: {image: a, privileged: true}}":                                                 "privileged is not for a swarm",
-		"services: {web: {image: a, depends_on: {api: {condition: service_healthy}}}, api: {image: b}}": "condition service_healthy",
-		"services: {web: {image: a, volumes: ['./html:/html']}}":                                        "is a folder of this computer",
-		"services: {web: {image: a, ports: ['127.0.0.1:80:80']}}":                                       "not on 127.0.0.1",
-		"services: {web: {image: a, networks: [x]}}\nnetworks: {x: {driver: bridge}}":                   "driver bridge is one node's own",
-		"services: {web: {image: a, secrets: [x]}}\nsecrets: {x: {file: ./nowhere}}":                    "no such file",
-		"services: {web: {image: a, secrets: [x]}}\nsecrets: {x: {environment: SKEP_TEST_NOT_SET}}":     "SKEP_TEST_NOT_SET",
-		"services: {web: {image: a, deploy: {mode: replicated-job}}}":                                   "replicated-job",
+		"services: {web: {build: .}}":                                                                                           "service web: build is not for a swarm",
+		"services: {web: {image: a, network_mode: host}}":                                                                       "network_mode is not for a swarm",
+		"services: {web: {image: a, privileged: true}}":                                                                         "privileged is not for a swarm",
+		"services: {web: {image: a, depends_on: {api: {condition: service_healthy}}}, api: {image: b}}":                         "condition service_healthy",
+		"services: {web: {image: a, volumes: ['./html:/html']}}":                                                                "is a folder of this computer",
+		"services: {web: {image: a, ports: ['127.0.0.1:80:80']}}":                                                               "not on 127.0.0.1",
+		"services: {web: {image: a, networks: [x]}}\nnetworks: {x: {driver: bridge}}":                                           "driver bridge is one node's own",
+		"services: {web: {image: a, secrets: [x]}}\nsecrets: {x: {file: ./nowhere}}":                                            "no such file",
+		"services: {web: {image: a, secrets: [x]}}\nsecrets: {x: {environment: SKEP_TEST_NOT_SET}}":                             "SKEP_TEST_NOT_SET",
+		"services: {web: {image: a, deploy: {mode: replicated-job}}}":                                                           "replicated-job",
+		"services: {web: {image: a, volumes: ['../html:/html']}}":                                                               "is a folder of this computer",
+		"services: {web: {image: a, volumes: ['~/html:/html']}}":                                                                "is a folder of this computer",
+		"services: {web: {image: a, networks: {x: {ipv4_address: 10.0.0.9}}}}\nnetworks: {x: {}}":                               "left to the swarm",
+		"services: {web: {image: a, tmpfs: ['/run:noexec']}}":                                                                   "size and mode",
+		"services: {web: {image: a, volumes: [{type: volume, source: d, target: /d, volume: {subpath: x}}]}}\nvolumes: {d: {}}": "subpath",
 		"services: {}": "no services",
 	} {
 		_, err := load(t, text)
@@ -106,5 +114,23 @@ func TestWhatASwarmCannotDoIsRefused(t *testing.T) {
 		if !errors.As(err, &wrong) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v", text, err)
 		}
+	}
+}
+
+func TestSmallPrintIsHonoured(t *testing.T) {
+	stack, err := load(t, "services: {web: {image: a, restart: 'on-failure:5', tmpfs: ['/run:size=64m,mode=1770'], volumes: ['/srv/html:/html:rslave']}}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	task := stack.Services[0].TaskTemplate
+	if p := task.RestartPolicy; p.Condition != api.RestartPolicyConditionOnFailure || p.MaxAttempts == nil || *p.MaxAttempts != 5 {
+		t.Errorf("%+v", p)
+	}
+	mounts := task.ContainerSpec.Mounts
+	if len(mounts) != 2 || mounts[0].Source != "/srv/html" || mounts[0].BindOptions.Propagation != mount.PropagationRSlave {
+		t.Fatalf("%+v", mounts)
+	}
+	if o := mounts[1].TmpfsOptions; o == nil || o.SizeBytes != 64<<20 || o.Mode != 0o1770 {
+		t.Errorf("%+v", o)
 	}
 }

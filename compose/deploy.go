@@ -3,6 +3,8 @@ package compose
 import (
 	"fmt"
 	"math"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
@@ -36,11 +38,14 @@ func mode(s types.ServiceConfig, d types.DeployConfig) (api.ServiceMode, error) 
 
 func restart(s types.ServiceConfig, p *types.RestartPolicy) *api.RestartPolicy {
 	r := &api.RestartPolicy{Condition: api.RestartPolicyConditionAny}
-	switch s.Restart {
+	switch condition, most, limited := strings.Cut(s.Restart, ":"); condition {
 	case "no":
 		r.Condition = api.RestartPolicyConditionNone
 	case "on-failure":
 		r.Condition = api.RestartPolicyConditionOnFailure
+		if n, err := strconv.ParseUint(most, 10, 32); limited && err == nil {
+			r.MaxAttempts = &n
+		}
 	}
 	if p == nil {
 		return r

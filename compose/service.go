@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path/filepath"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +16,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/mount"
 	api "github.com/docker/docker/api/types/swarm"
+	"github.com/docker/go-units"
 )
 
 // honoured are the keys of a service that become a part of its spec, or that
@@ -59,6 +60,22 @@ func refuse(s types.ServiceConfig) error {
 	}
 	if s.Image == "" {
 		return errors.New("it names no image")
+	}
+	return refuseWithin(s)
+}
+
+// refuseWithin tells of the first thing below a key that is honoured that a swarm
+// would pass by.
+func refuseWithin(s types.ServiceConfig) error {
+	for name, n := range s.Networks {
+		if n != nil && (n.Ipv4Address != "" || n.Ipv6Address != "" || n.MacAddress != "" || len(n.LinkLocalIPs) > 0 || n.InterfaceName != "") {
+			return fmt.Errorf("network %s: addresses and interfaces of tasks are left to the swarm", name)
+		}
+	}
+	for _, v := range s.Volumes {
+		if v.Volume != nil && v.Volume.Subpath != "" {
+			return fmt.Errorf("volume %s: subpath is not for a swarm: mount the volume and name the folder below it", v.Source)
+		}
 	}
 	return nil
 }
@@ -137,7 +154,7 @@ func health(h *types.HealthCheckConfig) *container.HealthConfig {
 		return &container.HealthConfig{Test: []string{"NONE"}}
 	}
 	c := &container.HealthConfig{Test: h.Test}
-	for to, from := range map[*time.Duration]*types.Duration{&c.Interval: h.Interval, &c.Timeout: h.Timeout, &c.StartPeriod: h.StartPeriod} {
+	for to, from := range map[*time.Duration]*types.Duration{&c.Interval: h.Interval, &c.Timeout: h.Timeout, &c.StartPeriod: h.StartPeriod, &c.StartInterval: h.StartInterval} {
 		if from != nil {
 			*to = time.Duration(*from)
 		}
@@ -171,12 +188,15 @@ func (b *builder) mounts(s types.ServiceConfig) ([]mount.Mount, error) {
 				m.VolumeOptions.NoCopy = true
 			}
 		case types.VolumeTypeBind:
-			if below, err := filepath.Rel(b.project.WorkingDir, v.Source); err == nil && filepath.IsLocal(below) {
+			if b.here[v.Source] {
 				return nil, fmt.Errorf("%s is a folder of this computer, which the nodes do not have: use a config, a volume, or an absolute path that is on every node", v.Source)
+			}
+			if v.Bind != nil && v.Bind.Propagation != "" {
+				m.BindOptions = &mount.BindOptions{Propagation: mount.Propagation(v.Bind.Propagation)}
 			}
 		case types.VolumeTypeTmpfs:
 			if v.Tmpfs != nil {
-				m.TmpfsOptions = &mount.TmpfsOptions{SizeBytes: int64(v.Tmpfs.Size)}
+				m.TmpfsOptions = &mount.TmpfsOptions{SizeBytes: int64(v.Tmpfs.Size), Mode: os.FileMode(v.Tmpfs.Mode)}
 			}
 		default:
 			return nil, fmt.Errorf("volumes of type %s are not for a swarm", v.Type)
@@ -184,10 +204,41 @@ func (b *builder) mounts(s types.ServiceConfig) ([]mount.Mount, error) {
 		all = append(all, m)
 	}
 	for _, t := range s.Tmpfs {
-		place, _, _ := strings.Cut(t, ":")
-		all = append(all, mount.Mount{Type: mount.TypeTmpfs, Target: place})
+		m, err := tmpfs(t)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, m)
 	}
 	return all, nil
+}
+
+// tmpfs reads PLACE[:size=SIZE,mode=MODE].
+func tmpfs(text string) (mount.Mount, error) {
+	place, options, _ := strings.Cut(text, ":")
+	m := mount.Mount{Type: mount.TypeTmpfs, Target: place}
+	if options == "" {
+		return m, nil
+	}
+	o := &mount.TmpfsOptions{}
+	for option := range strings.SplitSeq(options, ",") {
+		var err error
+		switch key, value, _ := strings.Cut(option, "="); key {
+		case "size":
+			o.SizeBytes, err = units.RAMInBytes(value)
+		case "mode":
+			var mode uint64
+			mode, err = strconv.ParseUint(value, 8, 12)
+			o.Mode = os.FileMode(mode)
+		default:
+			err = errors.New("a swarm takes size and mode")
+		}
+		if err != nil {
+			return m, fmt.Errorf("tmpfs %s: %s: %w", place, option, err)
+		}
+	}
+	m.TmpfsOptions = o
+	return m, nil
 }
 
 // attachments are the networks of a service, where others find it by its name
@@ -199,7 +250,11 @@ func (b *builder) attachments(s types.ServiceConfig) []api.NetworkAttachmentConf
 		if n := s.Networks[name]; n != nil {
 			aliases = append(aliases, n.Aliases...)
 		}
-		all = append(all, api.NetworkAttachmentConfig{Target: b.project.Networks[name].Name, Aliases: aliases})
+		to := api.NetworkAttachmentConfig{Target: b.project.Networks[name].Name, Aliases: aliases}
+		if n := s.Networks[name]; n != nil {
+			to.DriverOpts = n.DriverOpts
+		}
+		all = append(all, to)
 	}
 	return all
 }
