@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"skep/ports"
 	"skep/services"
@@ -36,6 +37,9 @@ An update goes task by task, the new one first, and is taken back when it fails:
 then the exit code is 1 and the last lines that the failing task wrote are shown.
 Every app has the volume appdata of its node in /appdata.
 
+What is deployed is what is given, nothing else: a port or a variable that the
+last deploy gave and this one does not is gone. The number of tasks alone stays.
+
 With -f a compose file is deployed: its services are called NAME_SERVICE, its
 secrets and configs are made of files, its images sent as any other. What a swarm
 cannot do is refused.`,
@@ -48,6 +52,12 @@ cannot do is refused.`,
 				return takes(1, 2)(c, args)
 			}
 			return takes(3, 3)(c, args)
+		},
+		ValidArgsFunction: func(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(args) == 2 || c.Flags().Changed("file") && len(args) < 2 {
+				return s.environments(c)
+			}
+			return nil, cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(c *cobra.Command, args []string) error {
 			if c.Flags().Changed("file") {
@@ -167,14 +177,16 @@ func (s *skep) printApp(done services.Deployed, opened []ports.Tunnel) error {
 func (s *skep) appRemove() *cobra.Command {
 	return &cobra.Command{
 		Use: "rm NAME ENV", Short: "Remove an app; volumes stay", Example: "  skep app rm hello dev",
-		Args: takes(2, 2),
+		Args: takes(2, 2), ValidArgsFunction: s.completeEnvAfter(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			e, err := s.environment(args[1])
 			if err != nil {
 				return err
 			}
 			defer e.Close()
-			of := func(service string) bool { return service == args[0] }
+			of := func(service string) bool { // of a compose file: NAME_SERVICE
+				return service == args[0] || strings.HasPrefix(service, args[0]+"_")
+			}
 			return s.remove(c.Context(), e.Name, of, func(ctx context.Context) error {
 				return s.executor(e).Remove(ctx, services.AppStack(args[0]), false)
 			})

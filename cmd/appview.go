@@ -78,7 +78,7 @@ func (s *skep) appLogs() *cobra.Command {
 		Long: `Show what the tasks of an app write, interleaved by time, each line with its task
 in front; on a terminal each task has a colour. With --json each line is an object.`,
 		Example: "  skep app logs -f hello dev\n  skep app logs --tail 20 --since 10m hello dev",
-		Args:    takes(2, 2),
+		Args:    takes(2, 2), ValidArgsFunction: s.completeEnvAfter(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			o.Tail = -1
 			if tail != "all" {
@@ -129,7 +129,7 @@ func (s *skep) colours() bool {
 func (s *skep) appScale() *cobra.Command {
 	return &cobra.Command{
 		Use: "scale NAME REPLICAS ENV", Short: "Change how many tasks an app has", Example: "  skep app scale hello 6 dev",
-		Args: takes(3, 3),
+		Args: takes(3, 3), ValidArgsFunction: s.completeEnvAfter(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			n, err := strconv.Atoi(args[1])
 			if err != nil || n < 0 {
@@ -140,23 +140,36 @@ func (s *skep) appScale() *cobra.Command {
 				return err
 			}
 			defer e.Close()
-			_, err = s.executor(e).ScaleApp(c.Context(), args[0], n)
-			return err
+			change, err := s.executor(e).ScaleApp(c.Context(), args[0], n)
+			if err != nil {
+				return err
+			}
+			return s.print(map[string]any{"app": args[0], "change": change, "replicas": n}, nothing)
 		},
 	}
 }
 
 func (s *skep) appRollback() *cobra.Command {
 	return &cobra.Command{
-		Use: "rollback NAME ENV", Short: "Put the version of an app before the last deploy back", Example: "  skep app rollback hello dev",
-		Args: takes(2, 2),
+		Use: "rollback NAME ENV", Short: "Put the version of an app before the last deploy back",
+		Long: `Put back what the last deploy of an app changed, and only that. The swarm keeps one
+version before, and forgets it at a change of the scale and at a deploy that fails.`,
+		Example: "  skep app rollback hello dev",
+		Args:    takes(2, 2), ValidArgsFunction: s.completeEnvAfter(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			e, err := s.environment(args[1])
 			if err != nil {
 				return err
 			}
 			defer e.Close()
-			return s.executor(e).RollbackApp(c.Context(), args[0])
+			back, err := s.executor(e).RollbackApp(c.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return s.print(map[string]any{"app": args[0], "services": back}, nothing)
 		},
 	}
 }
+
+// nothing is what a command prints for people that has told them all already.
+func nothing(io.Writer) {}

@@ -83,7 +83,11 @@ func (p *progress) tell() {
 	}
 	p.drawn = 0
 	for _, node := range slices.Sorted(maps.Keys(p.nodes)) {
-		line := node + ": " + travel(p.nodes[node], time.Since(p.begun))
+		sent := p.nodes[node]
+		line := node + ": " + travel(sent, time.Since(p.begun))
+		if sent.By != "" {
+			line += ", by way of " + sent.By
+		}
 		if p.terminal {
 			line += "\x1b[K"
 		}

@@ -115,6 +115,9 @@ func (e *Environment) Lock(ctx context.Context) (unlock func(), err error) {
 		e.Log.Info("waiting for another skep that is changing " + e.Name)
 		_, err = file.TryLockContext(ctx, 100*time.Millisecond)
 	}
+	if err != nil && ctx.Err() != nil {
+		return nil, fmt.Errorf("nothing of %s was changed: %w", e.Name, context.Cause(ctx))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", e.Name, err)
 	}

@@ -208,7 +208,7 @@ func (p *proof) transfer(ctx context.Context) error {
 		},
 		Mode:         api.ServiceMode{Global: &api.GlobalService{}},
 		EndpointSpec: &api.EndpointSpec{Mode: api.ResolutionModeDNSRR},
-	})
+	}, "")
 	if err != nil {
 		return err
 	}

@@ -59,7 +59,7 @@ func Deploy(ctx context.Context, env Environment, file string, log *slog.Logger)
 	if err != nil {
 		return err
 	}
-	change, err := manager.Apply(ctx, spec(id, arch, networks))
+	change, err := manager.Apply(ctx, spec(id, arch, networks), "")
 	if err != nil {
 		return err
 	}

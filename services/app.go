@@ -31,8 +31,10 @@ type AppOptions struct {
 // was running for a moment, too.
 const appSettle = 2 * time.Second
 
-// A healthcheck that fails so often in a row, so far apart, has failed.
+// A healthcheck that fails so often in a row, so far apart, has failed, once the
+// task has had its time to start.
 const (
+	healthStart   = 30 * time.Second
 	healthEvery   = 2 * time.Second
 	healthTimeout = 3 * time.Second
 	healthTries   = 5
@@ -87,8 +89,9 @@ const appPrefix = "app "
 
 // Ground is what of the swarm decides how an app is laid out on it.
 type Ground struct {
-	IPVS  bool // in the kernel of every node
-	Nodes int  // that take tasks of the app
+	IPVS      bool // in the kernel of every node
+	HostPorts bool // a published port is a node's own, which each has once
+	Nodes     int  // that take tasks of the app
 }
 
 // App is an app as a stack. Where the kernel of every node has IPVS, its name
@@ -110,7 +113,7 @@ func App(o AppOptions, g Ground) Stack {
 		RollbackConfig: &api.UpdateConfig{Parallelism: 1, Order: order, FailureAction: api.UpdateFailureActionPause, Monitor: appSettle},
 	}
 	mode := api.PortConfigPublishModeIngress
-	if !g.IPVS {
+	if g.HostPorts {
 		mode, s.EndpointSpec.Mode = api.PortConfigPublishModeHost, api.ResolutionModeDNSRR
 	}
 	for _, p := range o.Publish {
@@ -122,7 +125,7 @@ func App(o AppOptions, g Ground) Stack {
 // order is start-first but where the port is the node's own and every node has
 // a task: a node has each port once, so the old task has to give it up first.
 func (o AppOptions) order(g Ground) string {
-	if !g.IPVS && len(o.Publish) > 0 && o.Replicas >= g.Nodes {
+	if g.HostPorts && len(o.Publish) > 0 && o.Replicas >= g.Nodes {
 		return api.UpdateOrderStopFirst
 	}
 	return api.UpdateOrderStartFirst
@@ -139,7 +142,7 @@ func (o AppOptions) task(labels map[string]string) api.TaskSpec {
 	}
 	if len(o.Health) > 0 {
 		t.ContainerSpec.Healthcheck = &container.HealthConfig{
-			Test: o.Health, Interval: healthEvery, Timeout: healthTimeout, Retries: healthTries,
+			Test: o.Health, Interval: healthEvery, Timeout: healthTimeout, Retries: healthTries, StartPeriod: healthStart,
 		}
 	}
 	if o.Memory > 0 {

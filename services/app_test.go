@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"skep/usage"
+
+	api "github.com/docker/docker/api/types/swarm"
 )
 
 func TestAppOptionsCheck(t *testing.T) {
@@ -49,6 +51,25 @@ func TestAppOptionsCheck(t *testing.T) {
 		}
 		if err != nil && strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: more than a line: %q", name, err)
+		}
+	}
+}
+
+// A node has each port of its own once, whatever its kernel can balance.
+func TestTheOldTaskGoesFirstWhereEveryNodeHasOne(t *testing.T) {
+	for name, test := range map[string]struct {
+		ground   Ground
+		replicas int
+		order    string
+	}{
+		"through the ingress":                {Ground{IPVS: true, Nodes: 3}, 3, api.UpdateOrderStartFirst},
+		"a port of the node's, and to spare": {Ground{IPVS: true, HostPorts: true, Nodes: 3}, 2, api.UpdateOrderStartFirst},
+		"a port of the node's, on each":      {Ground{IPVS: true, HostPorts: true, Nodes: 3}, 3, api.UpdateOrderStopFirst},
+		"without IPVS":                       {Ground{HostPorts: true, Nodes: 3}, 3, api.UpdateOrderStopFirst},
+	} {
+		o := AppOptions{Publish: []Port{{Published: 80, Target: 80}}, Replicas: test.replicas}
+		if got := o.order(test.ground); got != test.order {
+			t.Errorf("%s: %s", name, got)
 		}
 	}
 }

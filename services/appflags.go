@@ -192,9 +192,16 @@ func ParseHealth(text, probe string) ([]string, error) {
 		return nil, usage.Errorf("%q is not a URL", text)
 	}
 	if where.Hostname() == "" {
-		where.Host = "127.0.0.1:" + where.Port()
+		port := where.Port()
+		where.Host = "127.0.0.1"
+		if port != "" {
+			where.Host += ":" + port
+		}
 	}
 	if probe != "" {
+		if where.Scheme != "http" {
+			return nil, usage.Errorf("%s: the probe of an image that skep built speaks no TLS: give it an http:// URL", text)
+		}
 		return []string{"CMD", probe, where.String()}, nil
 	}
 	return []string{"CMD-SHELL", fmt.Sprintf("wget -q -O /dev/null '%[1]s' || curl -fsS -o /dev/null '%[1]s'", where)}, nil

@@ -100,6 +100,7 @@ func TestParseHealth(t *testing.T) {
 	}{
 		{"pg_isready -q", "", []string{"CMD-SHELL", "pg_isready -q"}},
 		{"http://:9090/healthz", "/probe", []string{"CMD", "/probe", "http://127.0.0.1:9090/healthz"}},
+		{"http:///healthz", "/probe", []string{"CMD", "/probe", "http://127.0.0.1/healthz"}},
 		{"http://localhost/", "", []string{"CMD-SHELL", "wget -q -O /dev/null 'http://localhost/' || curl -fsS -o /dev/null 'http://localhost/'"}},
 	} {
 		if got, err := ParseHealth(test.text, test.probe); err != nil || !reflect.DeepEqual(got, test.want) {
@@ -110,6 +111,8 @@ func TestParseHealth(t *testing.T) {
 		_, err := ParseHealth(text, "")
 		refused(t, text, err)
 	}
+	_, err := ParseHealth("https://localhost/", "/probe")
+	refused(t, "TLS of a probe that speaks none", err)
 }
 
 func TestReadEnvFile(t *testing.T) {

@@ -228,35 +228,42 @@ func oneService(ctx context.Context, manager *swarm.Engine, name string) (api.Se
 	return found[0], nil
 }
 
-// RollbackApp puts the version before of every service of an app back.
-func (x Executor) RollbackApp(ctx context.Context, name string) error {
+// RollbackApp puts back the version before of the services that an app's last
+// deploy changed, and names them.
+func (x Executor) RollbackApp(ctx context.Context, name string) ([]string, error) {
 	manager, unlock, err := x.changing(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer unlock()
 	found, err := appServices(ctx, manager, name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, deployTimeout, fmt.Errorf("%s was not back within %s", name, deployTimeout))
 	defer cancel()
-	back := 0
+	last := 0
 	for _, s := range found {
-		if s.PreviousSpec == nil {
+		last = max(last, swarm.DeployOf(s.Spec))
+	}
+	var back []string
+	for _, s := range found {
+		// What the swarm kept may be no version but another scale, or one that was
+		// taken back; and the last deploy need not have touched all services.
+		if s.PreviousSpec == nil || swarm.DeployOf(s.Spec) != last || swarm.DeployOf(*s.PreviousSpec) >= last {
 			continue
 		}
 		if err := manager.Rollback(ctx, s.Spec.Name); err != nil {
 			x.tellWords(ctx, err)
-			return err
+			return nil, err
 		}
-		back++
+		back = append(back, s.Spec.Name)
 		x.Log.Info("service " + s.Spec.Name + " is the version before")
 	}
-	if back == 0 {
-		return fmt.Errorf("%s has no version before this one: nothing was changed", name)
+	if len(back) == 0 {
+		return nil, fmt.Errorf("the swarm keeps no version of %s from before its last deploy (it forgets it at a change of the scale and at a deploy that fails): deploy the one that you want; nothing was changed", name)
 	}
-	return x.Env.UpdateFirewall(ctx)
+	return back, x.Env.UpdateFirewall(ctx)
 }
 
 // changing gives a manager, with the environment locked.

@@ -46,7 +46,11 @@ func (x Executor) DeployApp(ctx context.Context, o AppOptions, health string) (D
 		return Deployed{}, err
 	}
 	if health != "" {
-		if o.Health, err = ParseHealth(health, x.imageLabel(ctx, manager, o.Image, images.ProbeLabel)); err != nil {
+		probe, err := x.imageLabel(ctx, manager, o, images.ProbeLabel)
+		if err != nil {
+			return Deployed{}, err
+		}
+		if o.Health, err = ParseHealth(health, probe); err != nil {
 			return Deployed{}, err
 		}
 	}
@@ -68,7 +72,7 @@ func (x Executor) ground(ctx context.Context, manager *swarm.Engine, engines []*
 	if err != nil {
 		return Ground{}, err
 	}
-	g := Ground{IPVS: ipvs}
+	g := Ground{IPVS: ipvs, HostPorts: !ipvs}
 	for _, n := range members {
 		if takesTasks(n) && swarm.Meets(o.Placement.Constraints, n) {
 			g.Nodes++
@@ -95,10 +99,12 @@ func (x Executor) checkPublished(ctx context.Context, manager *swarm.Engine, eng
 	if len(o.Publish) == 0 {
 		return nil
 	}
-	if !g.IPVS {
-		if o.Replicas > g.Nodes {
-			return usage.Errorf("-p with %d replicas on %d nodes: without IPVS in every node's kernel a published port takes a node each", o.Replicas, g.Nodes)
+	if g.HostPorts && o.Replicas > g.Nodes {
+		why := ""
+		if !g.IPVS {
+			why = "without IPVS in every node's kernel "
 		}
+		return usage.Errorf("-p with %d replicas on %d nodes: %sa published port takes a node each", o.Replicas, g.Nodes, why)
 	}
 	taken, err := manager.PublishedPorts(ctx)
 	if err != nil {
@@ -115,10 +121,12 @@ func (x Executor) checkPublished(ctx context.Context, manager *swarm.Engine, eng
 			return fmt.Errorf("port %d is published by service %s already: nothing was changed", p.Published, owner)
 		}
 	}
-	if err := portsFree(ctx, engines, fresh); err != nil || g.IPVS {
+	if err := portsFree(ctx, engines, fresh); err != nil || !g.HostPorts {
 		return err
 	}
-	x.Log.Info("not every node's kernel has IPVS: published ports answer on the nodes that run a task, and not on all")
+	if !g.IPVS {
+		x.Log.Info("not every node's kernel has IPVS: published ports answer on the nodes that run a task, and not on all")
+	}
 	if o.order(g) == api.UpdateOrderStopFirst {
 		x.Log.Info("every node runs a task: an update stops the old one first, and its node refuses until the new one is there (fewer replicas leave a node for it)")
 	}
@@ -126,28 +134,29 @@ func (x Executor) checkPublished(ctx context.Context, manager *swarm.Engine, eng
 }
 
 // shrink brings a service that publishes ports of its nodes to fewer tasks
-// before it is updated. Done at once, the scheduler gives a new task the node
-// of one that has not yet let go of the port.
-func (x Executor) shrink(ctx context.Context, manager *swarm.Engine, spec api.ServiceSpec) error {
+// before it is updated, and returns how many it had where it did so. Done at
+// once, the scheduler gives a new task the node of one that has not yet let go
+// of the port.
+func (x Executor) shrink(ctx context.Context, manager *swarm.Engine, spec api.ServiceSpec) (int, error) {
 	if !hostPorts(spec) || spec.Mode.Replicated == nil {
-		return nil
+		return 0, nil
 	}
 	to := int(*spec.Mode.Replicated.Replicas) // #nosec G115 -- a number of tasks
 	now, err := manager.Wanted(ctx, spec.Name)
 	if err != nil || now <= to {
-		return err
+		return 0, err
 	}
 	if _, err := manager.Scale(ctx, spec.Name, to); err != nil {
-		return err
+		return now, err
 	}
 	if err := manager.Converge(ctx, spec.Name, swarm.Updated, 0); err != nil {
-		return err
+		return now, err
 	}
 	engines, err := x.Env.Engines(ctx)
 	if err != nil {
-		return err
+		return now, err
 	}
-	return swarm.AwaitPort(ctx, engines, int(spec.EndpointSpec.Ports[0].PublishedPort), to)
+	return now, swarm.AwaitPort(ctx, engines, int(spec.EndpointSpec.Ports[0].PublishedPort), to)
 }
 
 // portsFree asks every node whether a program listens on one of the ports.
@@ -197,13 +206,10 @@ func (x Executor) published(ctx context.Context, manager *swarm.Engine, o AppOpt
 	return addresses, nil
 }
 
-// platforms are those of the nodes that take the service's tasks, by node.
-func platforms(members []api.Node, s api.ServiceSpec) map[string]api.Platform {
+// platforms are those of the nodes that take tasks and meet the constraints, by
+// node.
+func platforms(members []api.Node, constraints []string) map[string]api.Platform {
 	found := map[string]api.Platform{}
-	var constraints []string
-	if p := s.TaskTemplate.Placement; p != nil {
-		constraints = p.Constraints
-	}
 	for _, n := range members {
 		if takesTasks(n) && swarm.Meets(constraints, n) {
 			found[n.Description.Hostname] = n.Description.Platform

@@ -2,6 +2,7 @@ package services
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -69,16 +70,63 @@ func (x Executor) DeployFile(ctx context.Context, file compose.Stack) (map[strin
 		if err != nil {
 			return nil, err
 		}
-		g.IPVS = ipvs
+		g.IPVS, g.HostPorts = ipvs, hostPorts(*s)
 		if err := x.checkFilePorts(ctx, manager, engines, s, g); err != nil {
 			return nil, fmt.Errorf("service %s: %w", s.Name, err)
 		}
 	}
 	changes, err := x.deploy(ctx, stack)
+	forgotten := x.forget(ctx, stack.Name)
 	if err != nil {
-		return changes, err
+		return changes, errors.Join(err, forgotten)
 	}
-	return changes, x.tellLeft(ctx, manager, stack)
+	return changes, errors.Join(forgotten, x.tellLeft(ctx, manager, stack))
+}
+
+// forget removes what an app made and none of its services uses, now or in the
+// version before: secrets and configs, and networks where no service is left.
+func (x Executor) forget(ctx context.Context, stack string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackTimeout)
+	defer cancel()
+	manager, unlock, err := x.changing(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	all, err := appServices(ctx, manager, "")
+	if err != nil {
+		return err
+	}
+	var used []string
+	left := false
+	for _, s := range all {
+		if s.Spec.Labels[swarm.LabelStack] != stack {
+			continue
+		}
+		left = true
+		used = append(used, keptBy(s.Spec)...)
+		if s.PreviousSpec != nil {
+			used = append(used, keptBy(*s.PreviousSpec)...)
+		}
+	}
+	if !left {
+		if _, err := manager.RemoveStack(ctx, stack); err != nil {
+			return err
+		}
+	}
+	return manager.RemoveKept(ctx, stack, used)
+}
+
+// keptBy are the names of the secrets and configs that a service uses.
+func keptBy(s api.ServiceSpec) []string {
+	var names []string
+	for _, r := range s.TaskTemplate.ContainerSpec.Secrets {
+		names = append(names, r.SecretName)
+	}
+	for _, r := range s.TaskTemplate.ContainerSpec.Configs {
+		names = append(names, r.ConfigName)
+	}
+	return names
 }
 
 // checkFilePorts refuses ports that are taken, and where ports are the nodes'

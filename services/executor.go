@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"strconv"
 	"strings"
 	"time"
 
@@ -70,6 +72,9 @@ func (x Executor) deploy(ctx context.Context, stack Stack) (map[string]swarm.Cha
 // put is deploy under a lock that is held, with its own idea of when the
 // stack is whole.
 func (x Executor) put(ctx context.Context, manager *swarm.Engine, stack Stack, whole func(context.Context) error) (map[string]swarm.Change, error) {
+	if err := checkOwned(ctx, manager, stack); err != nil {
+		return nil, err
+	}
 	if err := checkKept(ctx, manager, stack); err != nil {
 		return nil, err
 	}
@@ -97,60 +102,91 @@ func (x Executor) put(ctx context.Context, manager *swarm.Engine, stack Stack, w
 			return nil, err
 		}
 	}
-	changes, err := x.apply(ctx, manager, stack, images, whole)
+	d := deployment{changes: map[string]swarm.Change{}, shrunk: map[string]int{}}
+	err = x.apply(ctx, manager, stack, images, whole, d)
 	if err == nil {
 		err = whole(ctx)
 	}
 	if err != nil {
 		x.tellWords(ctx, err)
-		return changes, errors.Join(err, x.takeBack(ctx, manager, stack, changes, err))
+		return d.changes, errors.Join(err, x.takeBack(ctx, manager, stack, d, err))
 	}
-	return changes, x.Env.UpdateFirewall(ctx)
+	return d.changes, x.Env.UpdateFirewall(ctx)
 }
 
-// apply creates or updates the services in order and says what it did to each.
-func (x Executor) apply(ctx context.Context, manager *swarm.Engine, stack Stack, images map[string]string, whole func(context.Context) error) (map[string]swarm.Change, error) {
-	changes := map[string]swarm.Change{}
+// deployment is what a deploy did to services, by name.
+type deployment struct {
+	changes map[string]swarm.Change
+	shrunk  map[string]int // the tasks that a service had before it was brought to fewer
+}
+
+// checkOwned refuses services that are there already and not the stack's.
+func checkOwned(ctx context.Context, manager *swarm.Engine, stack Stack) error {
+	var errs []error
+	for _, s := range stack.Services {
+		errs = append(errs, manager.Owned(ctx, s.Name, stack.Name))
+	}
+	return errors.Join(errs...)
+}
+
+// apply creates or updates the services in order and notes what it did to each.
+func (x Executor) apply(ctx context.Context, manager *swarm.Engine, stack Stack, images map[string]source, whole func(context.Context) error, d deployment) error {
+	last, err := manager.LastDeploy(ctx, stack.Name)
+	if err != nil {
+		return err
+	}
 	for _, spec := range stack.Services {
 		c := *spec.TaskTemplate.ContainerSpec
-		c.Image = images[c.Image]
+		image := images[c.Image]
+		c.Image = image.ref
 		spec.TaskTemplate.ContainerSpec = &c
-		if err := x.shrink(ctx, manager, spec); err != nil {
-			return changes, err
+		spec.Labels = maps.Clone(spec.Labels)
+		spec.Labels[swarm.LabelDeploy] = strconv.Itoa(last + 1)
+		had, err := x.shrink(ctx, manager, spec)
+		if had > 0 {
+			d.shrunk[spec.Name] = had
 		}
-		change, err := manager.Apply(ctx, spec)
 		if err != nil {
-			return changes, err
+			return err
 		}
-		changes[spec.Name] = change
+		change, err := manager.Apply(ctx, spec, image.auth)
+		if err != nil {
+			return err
+		}
+		d.changes[spec.Name] = change
 		x.Log.Info("service " + spec.Name + " " + string(change))
 		if err := manager.Converge(ctx, spec.Name, change, stack.Settle); err != nil {
-			return changes, err
+			return err
 		}
 		if stack.InTurn && change == swarm.Updated {
 			if err := whole(ctx); err != nil {
-				return changes, err
+				return err
 			}
 		}
 	}
-	return changes, nil
+	return nil
 }
 
 // takeBack removes the services that were created, and puts back the version
 // before of those that were updated and are of the kind that the swarm itself
-// would put back, even after Ctrl-C.
-func (x Executor) takeBack(ctx context.Context, manager *swarm.Engine, stack Stack, changes map[string]swarm.Change, why error) error {
+// would put back, with the tasks that they had, even after Ctrl-C.
+func (x Executor) takeBack(ctx context.Context, manager *swarm.Engine, stack Stack, d deployment, why error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackTimeout)
 	defer cancel()
 	var errs []error
 	for _, spec := range stack.Services {
+		change := d.changes[spec.Name]
 		switch {
-		case changes[spec.Name] == swarm.Created && !stack.Stays:
+		case change == swarm.Created && !stack.Stays:
 			x.Log.Info("taking service " + spec.Name + " back")
 			errs = append(errs, manager.RemoveService(ctx, spec.Name))
-		case changes[spec.Name] == swarm.Updated && swarm.RollsBack(spec) && !putBack(why, spec.Name):
+		case change == swarm.Updated && swarm.RollsBack(spec) && !putBack(why, spec.Name):
 			x.Log.Info("putting the version before of service " + spec.Name + " back")
 			errs = append(errs, manager.Rollback(ctx, spec.Name))
+		}
+		if had := d.shrunk[spec.Name]; had > 0 && (change == "" || change == swarm.Updated && swarm.RollsBack(spec)) {
+			_, err := manager.Scale(ctx, spec.Name, had)
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(append(errs, x.Env.UpdateFirewall(ctx))...)
@@ -162,7 +198,8 @@ func putBack(why error, service string) bool {
 	return errors.As(why, &broken) && broken.Service == service && broken.RolledBack
 }
 
-// tellWords tells what a task that failed wrote last, and what its healthcheck did.
+// tellWords tells what a task that failed wrote last, and what its healthcheck
+// did, which the error then says, too.
 func (x Executor) tellWords(ctx context.Context, err error) {
 	var broken *swarm.TaskError
 	if !errors.As(err, &broken) {
@@ -178,8 +215,8 @@ func (x Executor) tellWords(ctx context.Context, err error) {
 		return
 	}
 	if e, err := x.Env.Engine(ctx, broken.Node); err == nil {
-		if health := e.LastHealth(ctx, broken.Container); health != "" {
-			x.Log.Info("its healthcheck failed: "+health, "node", task)
+		if broken.Health = e.LastHealth(ctx, broken.Container); broken.Health != "" {
+			x.Log.Info("its healthcheck failed: "+broken.Health, "node", task)
 		}
 	}
 }

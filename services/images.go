@@ -2,58 +2,64 @@ package services
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"skep/images"
 	"skep/swarm"
 
 	api "github.com/docker/docker/api/types/swarm"
 	"github.com/docker/docker/client"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 )
 
-// registryTimeout bounds the look-up of an image that nobody here has: without
-// a network it would hang on DNS.
-const registryTimeout = 30 * time.Second
+// source is what an image becomes in a service.
+type source struct {
+	ref  string // an ID, or the reference with its digest
+	auth string // what its registry wants to see, or ""
+}
 
 // ship resolves the stack's images and brings those that no registry has to all
 // nodes. It returns what each reference becomes in a service. All of them are
 // looked for before any is sent.
-func (x Executor) ship(ctx context.Context, manager *swarm.Engine, stack Stack) (map[string]string, error) {
+func (x Executor) ship(ctx context.Context, manager *swarm.Engine, stack Stack) (map[string]source, error) {
 	members, err := manager.Members(ctx)
 	if err != nil {
 		return nil, err
 	}
-	resolved, held := map[string]string{}, map[string]holding{}
+	targets := map[string]map[string]api.Platform{}
 	for _, s := range stack.Services {
 		ref := s.TaskTemplate.ContainerSpec.Image
-		if _, known := held[ref]; !known && resolved[ref] == "" {
-			h, err := x.holder(ctx, manager, ref)
-			if err != nil {
+		if targets[ref] == nil {
+			targets[ref] = map[string]api.Platform{}
+		}
+		maps.Copy(targets[ref], platforms(members, constraints(s)))
+	}
+	held := map[string]holding{}
+	for ref, nodes := range targets {
+		if held[ref], err = x.holder(ctx, manager, ref, nodes); err != nil {
+			return nil, err
+		}
+	}
+	found := map[string]source{}
+	for ref, h := range held {
+		if h.instead {
+			x.Log.Info("the nodes got an image " + ref + " later than this computer's engine: theirs is deployed")
+		}
+		s := source{h.id, h.auth}
+		if h.from != nil {
+			if s.ref, err = x.shipOne(ctx, ref, h); err != nil {
 				return nil, err
 			}
-			if h.from == nil {
-				resolved[ref] = h.id
-			}
-			held[ref] = h
 		}
-		if err := held[ref].runsOn(ref, platforms(members, s)); err != nil {
-			return nil, err
-		}
+		found[ref] = s
 	}
-	for ref, h := range held {
-		if h.from == nil {
-			continue
-		}
-		if resolved[ref], err = x.shipOne(ctx, ref, h); err != nil {
-			return nil, err
-		}
-	}
-	return resolved, nil
+	return found, nil
 }
 
 // shipOne brings an image that an engine has to the nodes that lack it, and
@@ -81,57 +87,110 @@ func (x Executor) shipOne(ctx context.Context, ref string, h holding) (string, e
 // holding is an image and where it is.
 type holding struct {
 	from      *client.Client // the engine that has it; nil for a registry
+	local     bool           // that engine is this computer's
+	instead   bool           // of another one, which this computer's engine has under the name
 	id        string         // in a service: an ID, or the reference with its digest
+	auth      string         // for the registry
+	named     time.Time      // when the engine gave it its name, where it tells
 	platforms []ocispec.Platform
 	labels    map[string]string
 }
 
-// holder looks for the image on this computer, then on the nodes, then in a
-// registry, where it is pinned by its digest.
-func (x Executor) holder(ctx context.Context, manager *swarm.Engine, ref string) (holding, error) {
-	var engines []*client.Client
-	if local, err := x.Local(); err == nil {
-		engines = append(engines, local)
-	}
-	nodes, err := x.Env.Engines(ctx)
+// holder looks for an image that the nodes can run: on this computer and on the
+// nodes, then in a registry, where it is pinned by its digest. Where several
+// images have the name, this computer's is meant, unless a node got its own
+// later: by `skep app build`, or from another computer.
+func (x Executor) holder(ctx context.Context, manager *swarm.Engine, ref string, nodes map[string]api.Platform) (holding, error) {
+	held, err := x.held(ctx, ref)
 	if err != nil {
 		return holding{}, err
 	}
+	var misfit error
+	fitting := slices.DeleteFunc(held, func(h holding) bool {
+		err := h.runsOn(ref, nodes)
+		if misfit == nil {
+			misfit = err
+		}
+		return err != nil
+	})
+	if len(fitting) == 0 {
+		h, err := x.fromRegistry(ctx, manager, ref)
+		switch {
+		case err == nil:
+			err = h.runsOn(ref, nodes)
+		case misfit != nil:
+			err = misfit
+		}
+		return h, err
+	}
+	return meant(fitting), nil
+}
+
+// meant is the image that a name means, of those that have it.
+func meant(held []holding) holding {
+	best := held[0]
+	for _, h := range held[1:] {
+		if h.id != best.id && h.named.After(best.named) && (!best.local || !best.named.IsZero()) {
+			best = h
+		}
+	}
+	best.instead = held[0].local && best.id != held[0].id
+	return best
+}
+
+// held are the images of the name that engines have, this computer's first.
+func (x Executor) held(ctx context.Context, ref string) ([]holding, error) {
+	nodes, err := x.Env.Engines(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var engines []holding
+	if local, err := x.Local(); err == nil {
+		engines = append(engines, holding{from: local, local: true})
+	}
 	for _, n := range nodes {
-		engines = append(engines, n.Client)
+		engines = append(engines, holding{from: n.Client})
 	}
-	for _, e := range engines {
-		found, err := e.ImageInspect(ctx, ref)
-		if err != nil {
-			continue
-		}
-		h := holding{from: e, id: found.ID, platforms: []ocispec.Platform{{OS: found.Os, Architecture: found.Architecture}}}
-		if found.Config != nil {
-			h.labels = found.Config.Labels
-		}
-		return h, nil
+	var g errgroup.Group
+	for i := range engines {
+		g.Go(func() error {
+			h := &engines[i]
+			found, err := h.from.ImageInspect(ctx, ref)
+			if err != nil {
+				return nil // it has none
+			}
+			h.id, h.named = found.ID, found.Metadata.LastTagTime
+			h.platforms = []ocispec.Platform{{OS: found.Os, Architecture: found.Architecture}}
+			if found.Config != nil {
+				h.labels = found.Config.Labels
+			}
+			return nil
+		})
 	}
-	return fromRegistry(ctx, manager, ref)
+	_ = g.Wait()
+	return slices.DeleteFunc(engines, func(h holding) bool { return h.id == "" }), context.Cause(ctx)
 }
 
-// imageLabel is what an image says of itself under a label, "" where it cannot
-// be asked.
-func (x Executor) imageLabel(ctx context.Context, manager *swarm.Engine, ref, label string) string {
-	h, err := x.holder(ctx, manager, ref)
+// imageLabel is what the app's image says of itself under a label.
+func (x Executor) imageLabel(ctx context.Context, manager *swarm.Engine, o AppOptions, label string) (string, error) {
+	members, err := manager.Members(ctx)
 	if err != nil {
-		return "" // the deploy will say so
+		return "", err
 	}
-	return h.labels[label]
-}
-
-func fromRegistry(ctx context.Context, manager *swarm.Engine, ref string) (holding, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, registryTimeout, errors.New("no answer within "+registryTimeout.String()))
+	nodes := platforms(members, o.Placement.Constraints)
+	h, err := x.holder(ctx, manager, o.Image, nodes)
+	if err != nil || h.from != nil || len(nodes) == 0 {
+		return h.labels[label], err
+	}
+	// Engines do not tell what a registry's image says of itself.
+	ctx, cancel := context.WithTimeout(ctx, registryTimeout)
 	defer cancel()
-	pinned, platforms, err := manager.Pin(ctx, ref)
+	p := nodes[slices.Min(slices.Collect(maps.Keys(nodes)))]
+	labels, err := images.Labels(ctx, o.Image, v1.Platform{OS: p.OS, Architecture: swarm.Architecture(p.Architecture)})
 	if err != nil {
-		return holding{}, fmt.Errorf("image %s is neither on this computer's engine nor on a node, and no registry gives it: %w", ref, err)
+		x.Log.Warn("whether the image has a probe of its own cannot be seen from here", "error", err)
 	}
-	return holding{id: pinned, platforms: platforms}, nil
+	return labels[label], nil
 }
 
 // runsOn refuses an image that some of the nodes cannot run. A registry that
@@ -147,7 +206,7 @@ func (h holding) runsOn(ref string, nodes map[string]api.Platform) error {
 			for _, p := range h.platforms {
 				built = append(built, p.Architecture)
 			}
-			return fmt.Errorf("image %s is for %s, and %s is %s: build it for both, or keep it off that node with --placement node.platform.arch!=%s",
+			return fmt.Errorf("image %s is for %s, and %s is %s: have it in a registry for both, or keep it off that node with --placement node.platform.arch!=%s",
 				ref, strings.Join(built, ", "), node, arch, nodes[node].Architecture)
 		}
 	}

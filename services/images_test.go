@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"skep/swarm"
 
@@ -40,12 +41,34 @@ func TestPlatformsAreThoseOfNodesThatTakeTheTasks(t *testing.T) {
 		return n
 	}
 	members := []api.Node{node("a", "x86_64", api.NodeAvailabilityActive), node("b", "aarch64", api.NodeAvailabilityActive), node("c", "riscv64", api.NodeAvailabilityDrain)}
-	if got := platforms(members, api.ServiceSpec{}); len(got) != 2 {
+	if got := platforms(members, nil); len(got) != 2 {
 		t.Errorf("%v", got)
 	}
-	placed := api.ServiceSpec{TaskTemplate: api.TaskSpec{Placement: &api.Placement{Constraints: []string{"node.platform.arch!=aarch64"}}}}
-	if got := platforms(members, placed); len(got) != 1 || got["a"].Architecture != "x86_64" {
+	if got := platforms(members, []string{"node.platform.arch!=aarch64"}); len(got) != 1 || got["a"].Architecture != "x86_64" {
 		t.Errorf("%v", got)
+	}
+}
+
+func TestOfSeveralImagesOfANameTheLastIsMeant(t *testing.T) {
+	at := func(minutes int) time.Time { return time.Unix(int64(minutes)*60, 0) }
+	here := func(id string, named time.Time) holding { return holding{local: true, id: id, named: named} }
+	there := func(id string, named time.Time) holding { return holding{id: id, named: named} }
+	for name, test := range map[string]struct {
+		held    []holding
+		want    string
+		instead bool
+	}{
+		"the only one":                     {[]holding{there("a", at(1))}, "a", false},
+		"sent from here":                   {[]holding{here("a", at(1)), there("a", at(2))}, "a", false},
+		"built here after an older":        {[]holding{here("b", at(3)), there("a", at(2))}, "b", false},
+		"built for the nodes since":        {[]holding{here("a", at(1)), there("b", at(2)), there("b", at(2))}, "b", true},
+		"pulled here, nobody knows when":   {[]holding{here("a", time.Time{}), there("b", at(2))}, "a", false},
+		"a node was down in the meantime":  {[]holding{there("a", at(1)), there("b", at(2))}, "b", false},
+		"a node has it from who knows who": {[]holding{there("a", time.Time{}), there("b", at(2))}, "b", false},
+	} {
+		if got := meant(test.held); got.id != test.want || got.instead != test.instead {
+			t.Errorf("%s: %+v", name, got)
+		}
 	}
 }
 

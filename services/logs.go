@@ -16,7 +16,6 @@ import (
 
 	"github.com/docker/docker/api/types/container"
 	api "github.com/docker/docker/api/types/swarm"
-	"github.com/docker/docker/pkg/stdcopy"
 )
 
 // LogOptions say which lines of an app's logs are wanted.
@@ -82,7 +81,7 @@ func (l *logs) read(ctx context.Context, s api.Service, o LogOptions) error {
 	}
 	defer func() { _ = stream.Close() }()
 	out, errs := l.writer(ctx, s.Spec.Name, "stdout"), l.writer(ctx, s.Spec.Name, "stderr")
-	_, err = stdcopy.StdCopy(out, errs, stream)
+	err = swarm.CopyLogs(out, errs, stream, s.Spec.TaskTemplate.ContainerSpec)
 	out.close()
 	errs.close()
 	if ctx.Err() != nil {

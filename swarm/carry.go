@@ -39,13 +39,8 @@ func (c Carriage) Bring(ctx context.Context, engines []*Engine) (string, error) 
 		if err != nil {
 			return "", err
 		}
-		switch {
-		case id == "":
+		if id == "" {
 			lacking = append(lacking, e)
-		case c.Name != "":
-			if err := e.Tag(ctx, id, c.Name); err != nil {
-				return "", err
-			}
 		}
 	}
 	if len(lacking) > 0 {
@@ -67,6 +62,13 @@ func (c Carriage) Bring(ctx context.Context, engines []*Engine) (string, error) 
 			return "", fmt.Errorf("%s keeps images otherwise than %s, so %s has another ID there: bring all engines to one image store", e.Node(), engines[0].Node(), cmp.Or(c.Name, ids[0]))
 		}
 		id = has
+		if c.Name == "" {
+			continue
+		}
+		// Loading alone does not tell when the engine was given the name.
+		if err := e.Tag(ctx, id, c.Name); err != nil {
+			return "", err
+		}
 	}
 	return id, nil
 }
@@ -119,7 +121,13 @@ func (c Carriage) send(ctx context.Context, group []*Engine) error {
 		n, _ := Member(c.Members, e.Node())
 		neighbours = append(neighbours, Neighbour{Engine: e, Address: n.Status.Addr})
 	}
-	missed, err := group[0].SendThrough(ctx, c.Cargo, slices.Min(skip), neighbours, c.Told)
+	told := func(s Sent) {
+		c.Told(s)
+		for _, n := range neighbours { // which take it as fast
+			c.Told(Sent{Node: n.Node(), By: s.Node, Bytes: s.Bytes, Size: s.Size})
+		}
+	}
+	missed, err := group[0].SendThrough(ctx, c.Cargo, slices.Min(skip), neighbours, told)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

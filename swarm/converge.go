@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -59,6 +60,7 @@ type TaskError struct {
 	Reason        string
 	Words         string // the last lines that the task wrote
 	Container     string // of the task, on that node
+	Health        string // what its healthcheck found last
 	RolledBack    bool   // the service is as it was before
 }
 
@@ -68,7 +70,9 @@ func (e *TaskError) Error() string {
 		text += "on " + e.Node + ": "
 	}
 	text += e.Reason
-	if e.Words != "" {
+	if e.Health != "" {
+		text += "; its healthcheck: " + lastWords(e.Health)
+	} else if e.Words != "" {
 		text += "; it said: " + lastWords(e.Words)
 	}
 	if e.RolledBack {
@@ -101,9 +105,38 @@ func (e *Engine) failed(ctx context.Context, name string) (map[string]bool, erro
 // hasEnded says whether a task ended by itself and well, which one that should
 // run for good does not: a program that drains exits so when the engine stops
 // it because its healthcheck fails.
-func hasEnded(t api.Task) bool {
-	always := t.Spec.RestartPolicy != nil && t.Spec.RestartPolicy.Condition == api.RestartPolicyConditionAny
-	return t.Status.State == api.TaskStateComplete && always
+func hasEnded(t api.Task) bool { return t.Status.State == api.TaskStateComplete && !mayEnd(t) }
+
+// mayEnd says whether the task is done once it has ended well.
+func mayEnd(t api.Task) bool {
+	p := t.Spec.RestartPolicy
+	return p != nil && p.Condition != "" && p.Condition != api.RestartPolicyConditionAny
+}
+
+// attempts is how often a task that fails is worth waiting for.
+func attempts(p *api.RestartPolicy) int {
+	switch {
+	case p != nil && p.Condition == api.RestartPolicyConditionNone:
+		return 1
+	case p != nil && p.MaxAttempts != nil && *p.MaxAttempts > 0 && *p.MaxAttempts < failuresAllowed:
+		return int(*p.MaxAttempts) + 1 // #nosec G115 -- it is less than a few
+	}
+	return failuresAllowed
+}
+
+// place is what a task is one of a succession for: a number of its service's, or
+// the node of a service that is on every one.
+func place(t api.Task) string {
+	if t.Slot == 0 {
+		return t.NodeID
+	}
+	return strconv.Itoa(t.Slot)
+}
+
+// unhealthy says whether a task that ended was ended for its healthcheck's sake.
+func unhealthy(t api.Task) bool {
+	c := t.Spec.ContainerSpec
+	return strings.Contains(t.Status.Err, "unhealthy") || hasEnded(t) && c != nil && c.Healthcheck != nil
 }
 
 func hasFailed(t api.Task) bool {
@@ -186,15 +219,18 @@ func (w *waiting) updating(u *api.UpdateStatus) (string, error) {
 	}
 }
 
-// serving says whether all tasks run what the service's spec is now.
+// serving says whether all tasks run what the service's spec is now, or have
+// done so where they may end.
 func (w *waiting) serving(ctx context.Context, s api.Service, tasks []api.Task) (string, error) {
-	running := 0
+	served := map[string]bool{}
 	spec := s.Spec.TaskTemplate.ContainerSpec.Labels[LabelSpec]
 	for _, t := range tasks {
-		if t.DesiredState == api.TaskStateRunning && t.Status.State == api.TaskStateRunning && t.Spec.ContainerSpec.Labels[LabelSpec] == spec {
-			running++
+		runs := t.DesiredState == api.TaskStateRunning && t.Status.State == api.TaskStateRunning
+		if (runs || t.Status.State == api.TaskStateComplete && mayEnd(t)) && t.Spec.ContainerSpec.Labels[LabelSpec] == spec {
+			served[place(t)] = true
 		}
 	}
+	running := len(served)
 	want, err := w.engine.wanted(ctx, s, Ready)
 	if err != nil {
 		return "", err
@@ -232,18 +268,17 @@ func (w *waiting) failing(ctx context.Context, s api.Service, tasks []api.Task) 
 		if !hasFailed(t) && !hasEnded(t) || w.old[t.ID] {
 			continue
 		}
-		place := fmt.Sprint(t.Slot)
-		if t.Slot == 0 { // of a global service
-			place = t.NodeID
+		failures[place(t)]++
+		if unhealthy(t) { // which took its time already
+			failures[place(t)] = failuresAllowed
 		}
-		failures[place]++
-		most = max(most, failures[place])
+		most = max(most, failures[place(t)])
 		if t.Status.Timestamp.After(last.Status.Timestamp) {
 			last = t
 		}
 	}
 	takenBack := w.change == Updated && RollsBack(s.Spec) && s.UpdateStatus != nil && s.UpdateStatus.State != api.UpdateStateCompleted
-	if most < failuresAllowed && (!takenBack || most == 0) || takenBack && w.broken != nil {
+	if most < attempts(s.Spec.TaskTemplate.RestartPolicy) && (!takenBack || most == 0) || takenBack && w.broken != nil {
 		return nil
 	}
 	failure := w.engine.failure(ctx, w.name, last)
@@ -287,7 +322,7 @@ func (w *waiting) unplaced(tasks []api.Task) error {
 
 // failure tells how a task ended.
 func (e *Engine) failure(ctx context.Context, service string, t api.Task) *TaskError {
-	f := &TaskError{Service: service, Node: e.hostname(ctx, t.NodeID), Reason: t.Status.Err, Words: e.taskWords(ctx, t.ID)}
+	f := &TaskError{Service: service, Node: e.hostname(ctx, t.NodeID), Reason: t.Status.Err, Words: e.taskWords(ctx, t)}
 	if t.Status.ContainerStatus != nil {
 		f.Container = t.Status.ContainerStatus.ContainerID
 	}
@@ -306,15 +341,26 @@ func (e *Engine) hostname(ctx context.Context, id string) string {
 }
 
 // taskWords are the last lines of a task's log.
-func (e *Engine) taskWords(ctx context.Context, id string) string {
+func (e *Engine) taskWords(ctx context.Context, t api.Task) string {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	logs, err := e.TaskLogs(ctx, id, container.LogsOptions{ShowStdout: true, ShowStderr: true, Tail: strconv.Itoa(wordsKept)})
+	logs, err := e.TaskLogs(ctx, t.ID, container.LogsOptions{ShowStdout: true, ShowStderr: true, Tail: strconv.Itoa(wordsKept)})
 	if err != nil {
 		return ""
 	}
 	defer func() { _ = logs.Close() }()
 	var out bytes.Buffer
-	_, _ = stdcopy.StdCopy(&out, &out, logs)
+	_ = CopyLogs(&out, &out, logs, t.Spec.ContainerSpec)
 	return strings.TrimSpace(out.String())
+}
+
+// CopyLogs takes the logs of containers of a spec apart. With a terminal they are
+// one stream, as it is.
+func CopyLogs(out, errs io.Writer, logs io.Reader, c *api.ContainerSpec) error {
+	if c != nil && c.TTY {
+		_, err := io.Copy(out, logs)
+		return err
+	}
+	_, err := stdcopy.StdCopy(out, errs, logs)
+	return err
 }

@@ -75,6 +75,27 @@ func TestHasFailed(t *testing.T) {
 	}
 }
 
+func TestATaskThatMayEndIsTriedAsOftenAsItsPolicySays(t *testing.T) {
+	two, many := uint64(2), uint64(20)
+	for name, test := range map[string]struct {
+		policy   *api.RestartPolicy
+		mayEnd   bool
+		attempts int
+	}{
+		"none":                       {nil, false, 3},
+		"one that says nothing":      {&api.RestartPolicy{}, false, 3},
+		"always":                     {&api.RestartPolicy{Condition: api.RestartPolicyConditionAny, MaxAttempts: &many}, false, 3},
+		"once":                       {&api.RestartPolicy{Condition: api.RestartPolicyConditionNone}, true, 1},
+		"until it succeeds":          {&api.RestartPolicy{Condition: api.RestartPolicyConditionOnFailure}, true, 3},
+		"and at most two times more": {&api.RestartPolicy{Condition: api.RestartPolicyConditionOnFailure, MaxAttempts: &two}, true, 3},
+	} {
+		task := api.Task{Spec: api.TaskSpec{RestartPolicy: test.policy}, Status: api.TaskStatus{State: api.TaskStateComplete}}
+		if mayEnd(task) != test.mayEnd || hasEnded(task) == test.mayEnd || attempts(test.policy) != test.attempts {
+			t.Errorf("%s: %t, %d", name, mayEnd(task), attempts(test.policy))
+		}
+	}
+}
+
 func TestTaskErrorIsOneSentence(t *testing.T) {
 	for want, e := range map[string]TaskError{
 		"service db0 does not come up: No such image":                                   {Service: "db0", Reason: "No such image"},

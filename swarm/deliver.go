@@ -27,6 +27,7 @@ type Cargo interface {
 // Sent is how far the sending to a node is.
 type Sent struct {
 	Node        string
+	By          string // the neighbour that passes it on, "" for this computer
 	Bytes, Size int64
 }
 

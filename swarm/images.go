@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
@@ -100,6 +101,7 @@ func Load(ctx context.Context, stream io.Reader, to []*Engine) error {
 }
 
 func load(ctx context.Context, e *Engine, image io.Reader) error {
+	defer e.conn.Labour()()
 	done, err := e.ImageLoad(ctx, image, client.ImageLoadWithQuiet(true))
 	if err != nil {
 		return fmt.Errorf("load an image on %s: %s", e.Node(), brief(err))
@@ -114,6 +116,8 @@ func load(ctx context.Context, e *Engine, image io.Reader) error {
 			return fmt.Errorf("load an image on %s: %w", e.Node(), err)
 		case m.Error != nil:
 			return fmt.Errorf("load an image on %s: %w", e.Node(), m.Error)
+		case strings.HasPrefix(m.Stream, "Error unpacking"): // of engines that keep images in containerd
+			return fmt.Errorf("load an image on %s: %s", e.Node(), strings.TrimSpace(m.Stream))
 		}
 	}
 }
@@ -148,13 +152,14 @@ func (f fanout) close(err error) {
 }
 
 // Pin asks the image's registry for its digest and returns the reference with
-// it, and the platforms that it is built for, as far as the registry tells.
-func (e *Engine) Pin(ctx context.Context, image string) (string, []ocispec.Platform, error) {
+// it, and the platforms that it is built for, as far as the registry tells. auth
+// is as in Apply.
+func (e *Engine) Pin(ctx context.Context, image, auth string) (string, []ocispec.Platform, error) {
 	named, err := reference.ParseNormalizedNamed(image)
 	if err != nil {
 		return "", nil, err
 	}
-	found, err := e.DistributionInspect(ctx, image, "")
+	found, err := e.DistributionInspect(ctx, image, auth)
 	if err != nil {
 		if ctx.Err() != nil {
 			return "", nil, context.Cause(ctx)

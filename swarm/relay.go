@@ -36,6 +36,7 @@ func (e *Engine) SendThrough(ctx context.Context, cargo Cargo, skip int, neighbo
 	if err != nil {
 		return nil, err
 	}
+	defer e.conn.Labour()()
 	out, err := e.conn.RunWithKey(ctx, script, stream)
 	_ = stream.CloseWithError(errors.New("load ended"))
 	if err = errors.Join(err, <-written); err != nil {
@@ -57,7 +58,7 @@ func relayScript(neighbours []Neighbour) string {
 		fmt.Fprintf(&known, "%s\n", n.conn.KnownHost())
 		fmt.Fprintf(&pipes, ` "$d/%d"`, i)
 		fmt.Fprintf(&begin, `mkfifo "$d/%[1]d"
-ssh -T -o BatchMode=yes -o ConnectTimeout=10 -o StrictHostKeyChecking=yes -o UserKnownHostsFile="$d/known" -o GlobalKnownHostsFile=/dev/null -o HostKeyAlias=%[2]s -o Ciphers=aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com -p %[3]s %[4]s@%[5]s %[6]s <"$d/%[1]d" >"$d/%[1]d.out" 2>&1 &
+ssh -T -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=5 -o ServerAliveCountMax=4 -o StrictHostKeyChecking=yes -o UserKnownHostsFile="$d/known" -o GlobalKnownHostsFile=/dev/null -o HostKeyAlias=%[2]s -o Ciphers=aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com -p %[3]s %[4]s@%[5]s %[6]s <"$d/%[1]d" >"$d/%[1]d.out" 2>&1 &
 p%[1]d=$!
 `, i, quote(n.Node()), port, quote(login.User), n.Address, quote(loadHere))
 		fmt.Fprintf(&end, `wait $p%[1]d || echo "missed %[2]s $(tr '\n' ' ' <"$d/%[1]d.out")"

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"strconv"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -24,6 +26,9 @@ const (
 	// but the scale, on its containers of the task template alone, so that a
 	// change of anything else restarts nothing.
 	LabelSpec = "skep.spec"
+	// LabelDeploy is on a service the number of the deploy, of all of its stack's,
+	// that last created or updated it.
+	LabelDeploy = "skep.deploy"
 	// Labels of nodes: what made the machine, and where it is.
 	LabelDriver = "skep.driver"
 	LabelRegion = "skep.region"
@@ -60,13 +65,33 @@ const (
 	Unchanged Change = "unchanged"
 )
 
+// Owned refuses a service that is there and not the stack's.
+func (e *Engine) Owned(ctx context.Context, name, stack string) error {
+	found, err := e.Service(ctx, name)
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return owned(found, stack)
+}
+
+func owned(s api.Service, stack string) error {
+	if owner := s.Spec.Labels[LabelStack]; owner != stack {
+		return fmt.Errorf("there is a service %s already, of stack %q", s.Spec.Name, owner)
+	}
+	return nil
+}
+
 // Apply creates the service, or updates it where it differs from the spec. The
-// spec's own digests are added to its labels.
-func (e *Engine) Apply(ctx context.Context, spec api.ServiceSpec) (Change, error) {
+// spec's own digests are added to its labels. auth is what the image's registry
+// wants to see of who pulls, "" for nothing.
+func (e *Engine) Apply(ctx context.Context, spec api.ServiceSpec, auth string) (Change, error) {
 	spec = stamp(spec)
 	found, err := e.Service(ctx, spec.Name)
 	if errdefs.IsNotFound(err) {
-		if _, err := e.ServiceCreate(ctx, spec, api.ServiceCreateOptions{}); err != nil {
+		if _, err := e.ServiceCreate(ctx, spec, api.ServiceCreateOptions{EncodedRegistryAuth: auth}); err != nil {
 			return "", fmt.Errorf("create service %s: %s", spec.Name, brief(err))
 		}
 		return Created, nil
@@ -74,15 +99,15 @@ func (e *Engine) Apply(ctx context.Context, spec api.ServiceSpec) (Change, error
 	if err != nil {
 		return "", err
 	}
-	if owner := found.Spec.Labels[LabelStack]; owner != spec.Labels[LabelStack] {
-		return "", fmt.Errorf("there is a service %s already, of stack %q", spec.Name, owner)
+	if err := owned(found, spec.Labels[LabelStack]); err != nil {
+		return "", err
 	}
 	if found.Spec.Labels[LabelSpec] == spec.Labels[LabelSpec] && sameScale(found.Spec, spec) && !paused(found) {
 		return Unchanged, nil
 	}
 	// Without it a service that was forced to restart once would do so again.
 	spec.TaskTemplate.ForceUpdate = found.Spec.TaskTemplate.ForceUpdate
-	if _, err := e.ServiceUpdate(ctx, found.ID, found.Version, spec, api.ServiceUpdateOptions{}); err != nil {
+	if _, err := e.ServiceUpdate(ctx, found.ID, found.Version, spec, api.ServiceUpdateOptions{EncodedRegistryAuth: auth}); err != nil {
 		return "", fmt.Errorf("update service %s: %s", spec.Name, brief(err))
 	}
 	return Updated, nil
@@ -98,7 +123,7 @@ func (e *Engine) Rollback(ctx context.Context, name string) error {
 	if s.PreviousSpec == nil {
 		return fmt.Errorf("service %s has no version before this one", name)
 	}
-	if _, err := e.ServiceUpdate(ctx, s.ID, s.Version, s.Spec, api.ServiceUpdateOptions{Rollback: "previous"}); err != nil {
+	if _, err := e.ServiceUpdate(ctx, s.ID, s.Version, s.Spec, api.ServiceUpdateOptions{Rollback: "previous", RegistryAuthFrom: api.RegistryAuthFromPreviousSpec}); err != nil {
 		return fmt.Errorf("roll service %s back: %s", name, brief(err))
 	}
 	err = e.Converge(ctx, name, Updated, 0)
@@ -129,11 +154,23 @@ func stamp(spec api.ServiceSpec) api.ServiceSpec {
 	c.Labels = with(c.Labels, LabelSpec, digest(spec.TaskTemplate))
 	spec.TaskTemplate.ContainerSpec = &c
 	scaleless := spec
+	scaleless.Labels = maps.Clone(spec.Labels)
+	delete(scaleless.Labels, LabelDeploy)
 	if spec.Mode.Replicated != nil {
 		scaleless.Mode = api.ServiceMode{Replicated: &api.ReplicatedService{}}
 	}
 	spec.Labels = with(spec.Labels, LabelSpec, digest(scaleless))
 	return spec
+}
+
+// DeployOf is the number of the deploy that a spec comes from, 0 where it is not
+// known.
+func DeployOf(spec api.ServiceSpec) int {
+	n, err := strconv.Atoi(spec.Labels[LabelDeploy])
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 func sameScale(a, b api.ServiceSpec) bool {

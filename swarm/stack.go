@@ -30,6 +30,16 @@ func (e *Engine) StackServices(ctx context.Context, stack string) ([]string, err
 	return names, err
 }
 
+// LastDeploy is the number of the stack's last deploy, 0 where it has none.
+func (e *Engine) LastDeploy(ctx context.Context, stack string) (int, error) {
+	found, err := e.stackServices(ctx, stack)
+	last := 0
+	for _, s := range found {
+		last = max(last, DeployOf(s.Spec))
+	}
+	return last, err
+}
+
 func (e *Engine) stackServices(ctx context.Context, stack string) ([]api.Service, error) {
 	found, err := e.ServiceList(ctx, api.ServiceListOptions{Filters: ofStack(stack)})
 	if err != nil {
@@ -58,8 +68,17 @@ func (e *Engine) RemoveStack(ctx context.Context, stack string) ([]string, error
 		if err != nil {
 			return "", err
 		}
+		members, err := e.Members(ctx)
+		if err != nil {
+			return "", err
+		}
 		for _, t := range tasks {
-			if slices.Contains(ids, t.ServiceID) {
+			// One of a service that was removed before counts, too; one of a node that is
+			// gone will stay for a day.
+			c := t.Spec.ContainerSpec
+			mine := slices.Contains(ids, t.ServiceID) || c != nil && c.Labels[LabelStack] == stack
+			gone := slices.ContainsFunc(members, func(n api.Node) bool { return n.ID == t.NodeID && !Ready(n) })
+			if mine && !gone {
 				return "a task of " + stack + " is still there", nil
 			}
 		}
@@ -68,17 +87,37 @@ func (e *Engine) RemoveStack(ctx context.Context, stack string) ([]string, error
 	if err != nil {
 		return nil, err
 	}
+	return names, e.removeNetworks(ctx, stack)
+}
+
+// removeNetworks removes the networks of a stack that nothing else uses, and
+// returns once this engine has forgotten them: one that it still knows is taken
+// for one that is there.
+func (e *Engine) removeNetworks(ctx context.Context, stack string) error {
 	networks, err := e.NetworkList(ctx, network.ListOptions{Filters: ofStack(stack)})
 	if err != nil {
-		return nil, fmt.Errorf("list the networks of %s: %s", stack, brief(err))
+		return fmt.Errorf("list the networks of %s: %s", stack, brief(err))
 	}
 	for _, n := range networks {
-		// Another stack may be on it; then it stays.
-		if err := e.NetworkRemove(ctx, n.ID); err != nil && !errdefs.IsNotFound(err) && !strings.Contains(err.Error(), "in use") {
-			return nil, fmt.Errorf("remove network %s: %s", n.Name, brief(err))
+		err := e.NetworkRemove(ctx, n.ID)
+		if err != nil && strings.Contains(err.Error(), "in use") {
+			continue // another stack is on it
+		}
+		if err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("remove network %s: %s", n.Name, brief(err))
+		}
+		err = poll(ctx, func() (string, error) {
+			_, err := e.NetworkInspect(ctx, n.ID, network.InspectOptions{})
+			if errdefs.IsNotFound(err) {
+				return "", nil
+			}
+			return "it is still there", err
+		})
+		if err != nil {
+			return fmt.Errorf("remove network %s: %w", n.Name, err)
 		}
 	}
-	return names, nil
+	return nil
 }
 
 // RemoveVolumes removes a stack's volumes from this node, with their data.

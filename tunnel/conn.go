@@ -17,6 +17,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -27,6 +28,8 @@ const (
 	handshakeTimeout  = 15 * time.Second
 	keepaliveInterval = 3 * time.Second
 	keepaliveTimeout  = 7 * time.Second
+	// A small machine that unpacks an image may have no time for sshd.
+	labourTimeout = time.Minute
 )
 
 // Endpoint says how to reach the sshd of a machine. It is plain data.
@@ -51,6 +54,7 @@ type Conn struct {
 	tending  sync.WaitGroup
 	lend     sync.Once // of the key, to the machine
 	lent     error
+	labours  atomic.Int32 // that the machine is at
 }
 
 // Connect opens the connection and checks the host key against the pinned one.
@@ -212,8 +216,12 @@ func (c *Conn) ask() error {
 	late = time.AfterFunc(keepaliveTimeout, func() {
 		mu.Lock()
 		defer mu.Unlock()
-		if silent := c.stream.silent(); silent < keepaliveTimeout {
-			late.Reset(keepaliveTimeout - silent)
+		limit := keepaliveTimeout
+		if c.labours.Load() > 0 {
+			limit = labourTimeout
+		}
+		if silent := c.stream.silent(); silent < limit {
+			late.Reset(min(limit-silent, keepaliveInterval))
 			return
 		}
 		_ = c.client.Close()
@@ -226,6 +234,13 @@ func (c *Conn) ask() error {
 	}()
 	_, _, err := c.client.SendRequest("keepalive@openssh.com", true, nil)
 	return err
+}
+
+// Labour says that the machine is at heavy work, until it is told that this is
+// over: it may be silent for longer meanwhile.
+func (c *Conn) Labour() (over func()) {
+	c.labours.Add(1)
+	return func() { c.labours.Add(-1) }
 }
 
 // Name is the machine's name.
