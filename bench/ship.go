@@ -6,8 +6,11 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -40,7 +43,11 @@ func ship(ctx context.Context, b *bench) ([]measure, error) {
 	s.whole.name, s.whole.unit = "ship, time of the whole deploy", seconds
 	s.whole.floor = took.floor
 	took.bar = ratioBar(1.5)
-	return []measure{s.peak, took, s.whole}, err
+	if err != nil {
+		return nil, err
+	}
+	beside, err := b.pair("ship, time beside 3 loads", func() (time.Duration, error) { return s.bySkep(ctx) }, func() (time.Duration, error) { return s.byLoads(ctx) })
+	return []measure{s.peak, took, s.whole, beside}, err
 }
 
 // shipping is what the rounds share.
@@ -104,6 +111,37 @@ func (s *shipping) byPipe(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	return elapsed, s.forget(ctx, s.nodes[:1])
+}
+
+// byLoads is what no way of sending can do without: docker load into all nodes at
+// once, of a file that is there already.
+func (s *shipping) byLoads(ctx context.Context) (time.Duration, error) {
+	file := filepath.Join(s.b.home, "big.tar")
+	if _, err := command(ctx, "docker", "save", "-o", file, bigImage).run(); err != nil {
+		return 0, err
+	}
+	settle()
+	var loads errgroup.Group
+	start := time.Now()
+	for _, node := range s.nodes {
+		loads.Go(func() error {
+			f, err := os.Open(file)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = f.Close() }()
+			load := command(ctx, "docker", "exec", "-i", node, "docker", "load", "-q")
+			load.Stdin = f
+			_, err = load.run()
+			return err
+		})
+	}
+	err := loads.Wait()
+	elapsed := time.Since(start)
+	if err != nil {
+		return 0, err
+	}
+	return elapsed, s.forget(ctx, s.nodes)
 }
 
 // forget removes the image from nodes, once their last container of it is gone.

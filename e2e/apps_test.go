@@ -37,11 +37,13 @@ func TestApps(t *testing.T) {
 func sentBytes(t *testing.T, text string) map[string]string {
 	t.Helper()
 	found := map[string]string{}
-	for _, m := range regexp.MustCompile(`(?m)^(\S+): (\S+) of (\S+), `).FindAllStringSubmatch(text, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^(\S+): (\S+) of (\S+), .*$`).FindAllStringSubmatch(text, -1) {
 		if m[2] != m[3] {
 			t.Errorf("not all was sent: %s", m[0])
 		}
-		found[m[1]] = m[2]
+		if !strings.Contains(m[0], ", by way of ") {
+			found[m[1]] = m[2]
+		}
 	}
 	return found
 }
@@ -80,6 +82,9 @@ func builtAndSent(t *testing.T, u *user, env string) {
 	if sent := sentBytes(t, told); len(sent) != 2 {
 		t.Errorf("sent from here to %v", sent)
 	}
+	if n := strings.Count(told, ", by way of "); n != 2 {
+		t.Errorf("%d nodes got it from a neighbour", n)
+	}
 	for _, n := range u.nodes(env) {
 		if has := docker(t, "exec", n.Name, "docker", "image", "ls", "-q", "built:1"); has == "" {
 			t.Errorf("%s has no image", n.Name)
@@ -89,7 +94,10 @@ func builtAndSent(t *testing.T, u *user, env string) {
 	if again != first || strings.Contains(told, "sending") {
 		t.Errorf("the same build again: %s, then %s: %s", first, again, told)
 	}
-	// Of another version goes what differs, which here is next to nothing.
+	// Of another version goes what differs, which here is next to nothing. That this
+	// computer's engine has had another image of that name for longer is no matter.
+	docker(t, "tag", helloImage, "built:2")
+	t.Cleanup(func() { docker(t, "rmi", "built:2") })
 	_, told = build("built:2", "-e", "GREETING=Hi")
 	for node, bytes := range sentBytes(t, told) {
 		if !strings.HasSuffix(bytes, "kB") || len(bytes) > len("10.24kB") {
@@ -119,7 +127,9 @@ func lookedAfter(t *testing.T, u *user, env string) {
 	eventually(t, time.Minute, "the next version answers", func() error { return says("http://"+local+"/b", `Hi, "/b"`) })
 	u.must("app", "rollback", "greet", env)
 	eventually(t, time.Minute, "the first version answers", func() error { return says("http://"+local+"/c", `Hello, "/c"`) })
+	u.refused(1, []string{"keeps no version"}, "app", "rollback", "greet", env)
 	u.must("app", "scale", "greet", "3", env)
+	u.refused(1, []string{"keeps no version"}, "app", "rollback", "greet", env)
 	var tasks []struct{ Task, Node, State string }
 	if err := json.Unmarshal([]byte(u.must("app", "ps", "greet", env, "--json").out), &tasks); err != nil || len(tasks) != 3 {
 		t.Errorf("tasks: %v, %+v", err, tasks)
@@ -171,6 +181,14 @@ func badInput(t *testing.T, u *user, env string) {
 		t.Errorf("services were %q and are %q", before, after)
 	}
 	u.must("app", "rm", "holder", env)
+	// A service of the user's own is left as it is.
+	docker(t, "exec", env+"-manager-1", "docker", "service", "create", "-q", "-d", "--no-resolve-image", "--name", "theirs", "--replicas", "3",
+		"--endpoint-mode", "dnsrr", "--publish", "mode=host,published=9393,target=9090", helloImage)
+	u.refused(1, []string{"there is a service theirs already"}, "app", "deploy", "-p", "9394", "-r", "1", "theirs", helloImage, env)
+	if got := docker(t, "exec", env+"-manager-1", "docker", "service", "inspect", "-f", "{{.Spec.Mode.Replicated.Replicas}}", "theirs"); got != "3" {
+		t.Errorf("a service of the user's own has %s tasks", got)
+	}
+	docker(t, "exec", env+"-manager-1", "docker", "service", "rm", "theirs")
 }
 
 // foreignImage gives a node an image that is built for another architecture.
@@ -206,6 +224,10 @@ services:
     deploy: {replicas: 2, resources: {limits: {memory: 64M}}}
   back:
     image: hello:0.1
+  once:
+    image: hello:0.1
+    command: ["-h"]
+    restart: "no"
 secrets: {token: {file: ./token}}
 configs: {motd: {content: hello}}
 volumes: {data: {}}
@@ -225,15 +247,26 @@ func composed(t *testing.T, u *user, env string) {
 		}
 	}
 	write(filepath.Join(dir, "token"), "one")
-	write(file, composeFile)
 	deploy := []string{"app", "deploy", "-f", file, env}
+	nothing := func(what string) {
+		t.Helper()
+		for _, args := range [][]string{{"service", "ls"}, {"secret", "ls"}, {"config", "ls"}, {"network", "ls", "-f", "name=shop_"}} {
+			if left := u.must(append(append([]string{"docker", env}, args...), "-q")...).out; left != "" {
+				t.Errorf("left of %s: %s %s", what, args[0], left)
+			}
+		}
+	}
+	write(file, strings.Replace(composeFile, `["-h"]`, `["-nonsense"]`, 1))
+	u.refused(1, []string{"service shop_once does not come up", "non-zero exit (2)", "address to listen on"}, deploy...)
+	nothing("a stack that did not come up")
+	write(file, composeFile)
 	u.must(deploy...)
 	if r := u.must(deploy...); strings.Contains(r.errs, "updated") || strings.Contains(r.errs, "created") {
 		t.Errorf("deployed again: %s", r.errs)
 	}
 	web := "http://" + u.open(env, "shop_web:9090")
 	eventually(t, time.Minute, "the stack answers", func() error { return says(web+"/a", `Composed, "/a"`) })
-	if out := u.must("docker", env, "stack", "ls", "--format", "{{.Name}} {{.Services}}").out; strings.TrimSpace(out) != "shop 2" {
+	if out := u.must("docker", env, "stack", "ls", "--format", "{{.Name}} {{.Services}}").out; strings.TrimSpace(out) != "shop 3" {
 		t.Errorf("docker stack ls: %q", out)
 	}
 	// Another secret and another variable reach the tasks; what is the same stays.
@@ -243,14 +276,16 @@ func composed(t *testing.T, u *user, env string) {
 		t.Errorf("deployed another: %s", r.errs)
 	}
 	eventually(t, time.Minute, "the change answers", func() error { return says(web+"/a", `Changed, "/a"`) })
+	// The version before keeps its secret, and those before that are gone.
+	write(filepath.Join(dir, "token"), "three")
+	u.must(deploy...)
+	if kept := u.must("docker", env, "secret", "ls", "-q").out; strings.Count(kept, "\n") != 2 {
+		t.Errorf("secrets: %q", kept)
+	}
 	write(file, strings.Replace(composeFile, "image: hello:0.1", "build: .", 1))
 	u.refused(1, []string{"service web: build is not for a swarm"}, deploy...)
 	u.must("app", "rm", "shop", env)
-	for _, kind := range []string{"service", "secret", "config"} {
-		if left := u.must("docker", env, kind, "ls", "-q").out; left != "" {
-			t.Errorf("left of the stack: %s %s", kind, left)
-		}
-	}
+	nothing("a stack that was removed")
 }
 
 // dockerCLI reaches a manager, and another one when that has died.
@@ -290,6 +325,12 @@ func dockerCLI(t *testing.T, u *user, env string) {
 	if err := through(); err != nil {
 		t.Error(err)
 	}
+	// In the shell that it was printed for, skep knows its own engine still.
+	u.env = []string{"DOCKER_HOST=" + host}
+	if n := len(u.nodes(env)); n != 4 {
+		t.Errorf("%d nodes are seen beside the environment's own socket", n)
+	}
+	u.env = nil
 	leader := ""
 	for _, n := range u.nodes(env) {
 		if n.Leader {

@@ -1,28 +1,15 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 )
 
-// updates is how many rolling updates a test makes of an app: one in a run of all
-// tests, or as many as $SKEP_UPDATES says.
-func updates(t *testing.T) int {
-	t.Helper()
-	text := os.Getenv("SKEP_UPDATES")
-	if text == "" {
-		return 1
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
+var updates = flag.Int("updates", 1, "how many rolling updates to make of an app")
 
 // Under load, updates lose no request, and a version that does not come up is
 // taken back while the old one serves.
@@ -42,13 +29,13 @@ func TestRollingUpdates(t *testing.T) {
 		t.Run(fmt.Sprintf("%d tasks on 3 nodes", replicas), func(t *testing.T) {
 			u.must(deploy(replicas, "-e", "GREETING=before")...)
 			l := startLoad(t, nodes...)
-			for n := range updates(t) {
+			for n := range *updates {
 				begin := time.Now()
 				u.must(deploy(replicas, "-e", fmt.Sprintf("GREETING=v%d-%d", replicas, n))...)
 				t.Logf("update %d took %s", n, time.Since(begin).Round(time.Millisecond))
 			}
 			l.report(t)
-			if last := fmt.Sprintf("v%d-%d", replicas, updates(t)-1); l.said[last] == 0 {
+			if last := fmt.Sprintf("v%d-%d", replicas, *updates-1); l.said[last] == 0 {
 				t.Errorf("%s never answered", last)
 			}
 		})
@@ -56,11 +43,15 @@ func TestRollingUpdates(t *testing.T) {
 	t.Run("broken", func(t *testing.T) {
 		u.must(deploy(2, "-e", "GREETING=good")...)
 		l := startLoad(t, nodes...)
-		for what, broken := range map[string][]string{
-			"exits at once": {"-e", "ADDR=nonsense"},
-			"never healthy": {"--health", "false"},
+		// One of them asks for fewer tasks as well: all that there were are put back.
+		for what, broken := range map[string]struct {
+			replicas int
+			flags    []string
+		}{
+			"exits at once": {1, []string{"-e", "ADDR=nonsense"}},
+			"never healthy": {2, []string{"--health", "false"}},
 		} {
-			r := u.run(deploy(2, append(broken, "-e", "GREETING=broken")...)...)
+			r := u.run(deploy(broken.replicas, append(broken.flags, "-e", "GREETING=broken")...)...)
 			if r.code != 1 || !strings.Contains(r.errs, "the version before was put back") || !strings.Contains(r.errs, "hello@"+env) {
 				t.Errorf("%s: exit %d: %s", what, r.code, r.errs)
 			}

@@ -3,11 +3,10 @@ package kernel
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"net/http"
-	"os"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -20,19 +19,8 @@ const (
 	tries     = 9  // of a client that goes round the nodes
 )
 
-// updates is how many rolling updates are made: as many as $SKEP_UPDATES says,
-// or one, which takes more than a minute here.
-func updates(t *testing.T) int {
-	text := os.Getenv("SKEP_UPDATES")
-	if text == "" {
-		return 1
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
+// One takes more than a minute here.
+var updates = flag.Int("updates", 1, "how many rolling updates to make of an app")
 
 // Updates of an app that is published by ingress lose no request of a client
 // that goes on to the next node where one takes no connection. The app has no
@@ -70,10 +58,10 @@ func updated(t *testing.T) {
 			})
 		}
 	})
-	for n := range updates(t) {
+	for n := range *updates {
 		skep(t, deploy("-e", fmt.Sprintf("GREETING=v%d", n))...)
 	}
 	stop()
 	asking.Wait()
-	t.Logf("%d updates, %d of %d requests failed, %d were refused by a node", updates(t), failed.Load(), asked.Load(), refused.Load())
+	t.Logf("%d updates, %d of %d requests failed, %d were refused by a node", *updates, failed.Load(), asked.Load(), refused.Load())
 }
