@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -91,10 +92,32 @@ func newUser(t *testing.T) *user {
 func (u *user) environment(name string) string {
 	env := envPrefix + name
 	u.t.Cleanup(func() {
+		if u.t.Failed() {
+			u.t.Log(stateOf(env))
+		}
 		u.run("nodes", "rm", "-f", env)
 		u.nothingLeft(env)
 	})
 	return env
+}
+
+// stateOf is what a swarm's managers say of its tasks, and the nodes of their
+// containers.
+func stateOf(env string) string {
+	nodes, err := output("docker", "ps", "-a", "--filter", "label=skep.env="+env, "--format", "{{.Names}}")
+	if err != nil {
+		return err.Error()
+	}
+	text := "what is there of " + env + ":"
+	for node := range strings.FieldsSeq(nodes) {
+		const tell = "docker ps -a --no-trunc; docker service ls -q | xargs -r docker service ps --no-trunc"
+		out, err := output("docker", "exec", node, "timeout", "20", "sh", "-c", tell)
+		if err != nil {
+			out = err.Error()
+		}
+		text += "\n" + node + ":\n" + out
+	}
+	return text
 }
 
 // result is what a command did.
@@ -122,6 +145,8 @@ func (u *user) feed(stdin string, args ...string) result {
 	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
 	c := u.command(ctx, args...)
+	// One that hangs says where.
+	c.Cancel, c.WaitDelay = func() error { return c.Process.Signal(syscall.SIGQUIT) }, 10*time.Second
 	var out, errs bytes.Buffer
 	c.Stdin, c.Stdout, c.Stderr = strings.NewReader(stdin), &out, &errs
 	begin := time.Now()
