@@ -102,9 +102,13 @@ func startRegistry(t *testing.T, ip net.IP, name, password string) (string, []by
 	if err != nil {
 		t.Fatal(err)
 	}
+	// It takes one upload at a time: over HTTP/2 the others, which share the one
+	// connection's window, would leave nothing of it to that one.
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
 	images := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
 	server := &http.Server{
-		ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0),
+		ReadHeaderTimeout: time.Minute, Protocols: &protocols, ErrorLog: log.New(io.Discard, "", 0),
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS12},
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if n, p, _ := r.BasicAuth(); n != name || p != password {
