@@ -16,7 +16,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-	"github.com/klauspost/compress/gzip" // fast, and the same bytes whichever Go built skep
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/pgzip" // on all processors, and the same bytes on however many, whichever Go built skep
 )
 
 // layer is a compressed layer in a file.
@@ -57,7 +58,7 @@ func (o Options) writeLayer(fill func(*layerWriter) error) (v1.Layer, error) {
 	compressed, plain := sha256.New(), sha256.New()
 	count := &counter{w: io.MultiWriter(f, compressed)}
 	// Programs hardly get smaller by taking longer.
-	z, err := gzip.NewWriterLevel(count, gzip.BestSpeed)
+	z, err := pgzip.NewWriterLevel(count, pgzip.BestSpeed)
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
