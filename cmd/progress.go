@@ -24,7 +24,7 @@ const (
 )
 
 // progress tells how images travel: on a terminal a line for each node that is
-// drawn anew, elsewhere a line for each node now and then and at its end.
+// drawn anew, elsewhere a line for each node now and then until it has all.
 type progress struct {
 	log      *slog.Logger
 	out      io.Writer
@@ -34,8 +34,15 @@ type progress struct {
 	mu    sync.Mutex
 	begun time.Time
 	told  time.Time
-	nodes map[string]swarm.Sent
+	nodes map[string]*sending
 	drawn int // lines
+}
+
+// sending is how far a node is.
+type sending struct {
+	swarm.Sent
+	took time.Duration // until it had all, 0 before
+	told bool          // that it had all
 }
 
 func (s *skep) progress() *progress {
@@ -50,13 +57,17 @@ func (p *progress) Begin(image string, lacking, nodes int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.log.Info(fmt.Sprintf("sending image %s to %d of %d nodes", cmp.Or(image, "without a name"), lacking, nodes))
-	p.begun, p.told, p.nodes, p.drawn = time.Now(), time.Now(), map[string]swarm.Sent{}, 0
+	p.begun, p.told, p.nodes, p.drawn = time.Now(), time.Now(), map[string]*sending{}, 0
 }
 
 func (p *progress) Sent(sent swarm.Sent) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.nodes[sent.Node] = sent
+	node := &sending{Sent: sent}
+	if sent.Bytes >= sent.Size {
+		node.took = time.Since(p.begun)
+	}
+	p.nodes[sent.Node] = node
 	every := plainEvery
 	if p.terminal {
 		every = redrawEvery
@@ -84,7 +95,11 @@ func (p *progress) tell() {
 	p.drawn = 0
 	for _, node := range slices.Sorted(maps.Keys(p.nodes)) {
 		sent := p.nodes[node]
-		line := node + ": " + travel(sent, time.Since(p.begun))
+		if sent.told && !p.terminal {
+			continue
+		}
+		sent.told = sent.took > 0
+		line := node + ": " + travel(sent.Sent, cmp.Or(sent.took, time.Since(p.begun)))
 		if sent.By != "" {
 			line += ", by way of " + sent.By
 		}

@@ -27,18 +27,24 @@ func TestProgressIsALineANode(t *testing.T) {
 		var out bytes.Buffer
 		p := &progress{log: slog.New(slog.DiscardHandler), out: &out, terminal: terminal, quiet: quiet}
 		p.Begin("hello:0.1", 2, 3)
-		for _, node := range []string{"dev-worker-2", "dev-worker-1"} {
-			p.Sent(swarm.Sent{Node: node, Bytes: 10, Size: 10})
-		}
+		p.Sent(swarm.Sent{Node: "dev-worker-2", Bytes: 5, Size: 10})
+		p.Sent(swarm.Sent{Node: "dev-worker-1", Bytes: 10, Size: 10})
 		p.tell()
+		p.begun = p.begun.Add(-time.Hour)
+		p.Sent(swarm.Sent{Node: "dev-worker-2", Bytes: 10, Size: 10})
 		p.End()
 		return out.String()
 	}
 	plain := tell(false, false)
-	if strings.ContainsAny(plain, "\x1b\r") || strings.Count(plain, "\n") != 4 || strings.Index(plain, "dev-worker-1: 10B of 10B") > strings.Index(plain, "dev-worker-2") {
+	if strings.ContainsAny(plain, "\x1b\r") || strings.Count(plain, "\n") != 3 || strings.Index(plain, "dev-worker-1: 10B of 10B") > strings.Index(plain, "dev-worker-2") {
 		t.Errorf("%q", plain)
 	}
-	if drawn := tell(true, false); strings.Count(drawn, "\x1b[2A") != 1 {
+	drawn := tell(true, false)
+	if strings.Count(drawn, "\x1b[2A") != 1 {
 		t.Errorf("%q is not drawn over", drawn)
+	}
+	// What a node took is no longer than until it had all, whatever others take.
+	if _, last, _ := strings.Cut(drawn, "\x1b[2A"); !strings.Contains(last, "dev-worker-1: 10B of 10B") || strings.Count(last, "1h0m0s") != 1 {
+		t.Errorf("in the end: %q", last)
 	}
 }

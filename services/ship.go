@@ -136,7 +136,7 @@ func (x Executor) bring(ctx context.Context, parcel *images.Parcel, engines []*s
 			progress.Begin(parcel.Name, lacking, len(engines))
 		},
 		Warn: func(node string, err error) {
-			x.Log.Warn("its neighbour could not pass the image on; sending it from here", "node", node, "error", err)
+			x.Log.Warn("the image could not be passed on; sending it from here", "node", node, "error", err)
 		},
 	}
 	id, err := c.Bring(ctx, engines)

@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -104,7 +105,7 @@ func load(ctx context.Context, e *Engine, image io.Reader) error {
 	defer e.conn.Labour()()
 	done, err := e.ImageLoad(ctx, image, client.ImageLoadWithQuiet(true))
 	if err != nil {
-		return fmt.Errorf("load an image on %s: %s", e.Node(), brief(err))
+		return fmt.Errorf("load an image on %s: %s", e.Node(), brief(cmp.Or(e.conn.GivenUp(), err)))
 	}
 	defer func() { _ = done.Body.Close() }()
 	for messages := json.NewDecoder(done.Body); ; {
@@ -113,7 +114,7 @@ func load(ctx context.Context, e *Engine, image io.Reader) error {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
-			return fmt.Errorf("load an image on %s: %w", e.Node(), err)
+			return fmt.Errorf("load an image on %s: %w", e.Node(), cmp.Or(e.conn.GivenUp(), err))
 		case m.Error != nil:
 			return fmt.Errorf("load an image on %s: %w", e.Node(), m.Error)
 		case strings.HasPrefix(m.Stream, "Error unpacking"): // of engines that keep images in containerd

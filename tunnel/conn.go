@@ -9,6 +9,7 @@ package tunnel
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -224,7 +225,7 @@ func (c *Conn) ask() error {
 			late.Reset(min(limit-silent, keepaliveInterval))
 			return
 		}
-		_ = c.client.Close()
+		c.stream.giveUp(fmt.Errorf("nothing was heard of it for %s: is it up, and reachable?", limit))
 	})
 	mu.Unlock()
 	defer func() {
@@ -242,6 +243,10 @@ func (c *Conn) Labour() (over func()) {
 	c.labours.Add(1)
 	return func() { c.labours.Add(-1) }
 }
+
+// GivenUp is why the connection was ended from this side, nil where it was not:
+// what goes over it breaks off with less to say.
+func (c *Conn) GivenUp() error { return c.stream.givenUp() }
 
 // Name is the machine's name.
 func (c *Conn) Name() string { return c.endpoint.Name }
@@ -323,9 +328,7 @@ func (c *Conn) Run(ctx context.Context, command string, stdin io.Reader) (string
 	var out, errs bytes.Buffer
 	session.Stdin, session.Stdout, session.Stderr = stdin, &out, &errs
 	if err := session.Run(command); err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
+		err = cmp.Or(context.Cause(ctx), c.GivenUp(), err)
 		words := strings.TrimSpace(errs.String())
 		return out.String(), &CommandError{Node: c.Name(), Words: words, err: err}
 	}

@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -32,6 +33,12 @@ func TestSilenceIsBorneWhileAMachineLabours(t *testing.T) {
 	case <-idle.Done():
 	case <-time.After(4 * keepaliveTimeout):
 		t.Fatal("a silent machine is still there")
+	}
+	if _, err := idle.Dial(t.Context(), "unix", "/var/run/docker.sock"); err == nil || !strings.Contains(err.Error(), "nothing was heard of it for 7s") {
+		t.Errorf("dialed then: %v", err)
+	}
+	if _, err := idle.Run(t.Context(), "true", nil); err == nil || !strings.Contains(err.Error(), "nothing was heard of it for 7s") {
+		t.Errorf("run then: %v", err)
 	}
 	select {
 	case <-busy.Done():

@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,7 +82,7 @@ func (c *Conn) RunWithKey(ctx context.Context, command string, stdin io.Reader) 
 		return "", context.Cause(ctx)
 	}
 	if err = errors.Join(err, fed); err != nil {
-		return out.String(), &CommandError{Node: c.Name(), Words: strings.TrimSpace(words.String()), err: err}
+		return out.String(), &CommandError{Node: c.Name(), Words: strings.TrimSpace(words.String()), err: cmp.Or(c.GivenUp(), err)}
 	}
 	return out.String(), nil
 }

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"cmp"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -36,6 +37,7 @@ type stream struct {
 	spare   []byte    // the other of the two buffers
 	busy    bool      // somebody writes to the socket
 	err     error     // why no write succeeds any more
+	why     error     // it was given up
 	done    sync.WaitGroup
 }
 
@@ -56,7 +58,7 @@ func (s *stream) Read(p []byte) (int, error) {
 		s.heard.Store(int64(time.Since(s.begun)))
 		s.ahead = s.room[:n]
 		if n == 0 {
-			return 0, err
+			return 0, cmp.Or(s.givenUp(), err)
 		}
 	}
 	n := copy(p, s.ahead)
@@ -122,6 +124,21 @@ func (s *stream) Close() error {
 	s.fail(net.ErrClosed)
 	s.mu.Unlock()
 	return err
+}
+
+// giveUp ends the connection for a reason, which reads and writes then tell.
+func (s *stream) giveUp(why error) {
+	s.mu.Lock()
+	s.why = why
+	s.fail(why)
+	s.mu.Unlock()
+	_ = s.Conn.Close()
+}
+
+func (s *stream) givenUp() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.why
 }
 
 // silent is how long nothing was heard of the other end.

@@ -1,0 +1,82 @@
+package e2e
+
+import (
+	"bufio"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A node that freezes while its neighbour passes an image on to it is named, and
+// does not hold up the neighbour. The next run sends to that node alone.
+func TestFrozenNeighbour(t *testing.T) {
+	t.Parallel()
+	u := newUser(t)
+	env := u.environment("frozen")
+	u.must("nodes", "create", "-m", "1", "-w", "1", "--region", "eu", env)
+	manager, worker := env+"-manager-1", env+"-worker-1"
+	source := filepath.Join(u.home, "large")
+	if err := os.Mkdir(source, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ballast := make([]byte, 200<<20)
+	_, _ = rand.Read(ballast)
+	for name, text := range map[string]string{"go.mod": "module large\n\ngo 1.26\n", "main.go": "package main\n\nfunc main() {}\n", "ballast": string(ballast)} {
+		if err := os.WriteFile(filepath.Join(source, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	build := []string{"app", "build", "-a", filepath.Join(source, "ballast"), source, "large:1", env}
+
+	c := u.command(t.Context(), build...)
+	errs, err := c.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	told := ""
+	lines := bufio.NewReader(errs)
+	for !strings.Contains(told, "sending image") {
+		line, err := lines.ReadString('\n')
+		told += line
+		if err != nil {
+			t.Fatalf("%v: %s", err, told)
+		}
+	}
+	docker(t, "pause", worker)
+	t.Cleanup(func() { _, _ = output("docker", "unpause", worker) })
+	begin := time.Now()
+	rest, _ := io.ReadAll(lines)
+	told += string(rest)
+	err = c.Wait()
+	t.Logf("%v after %s: %s", err, time.Since(begin), told)
+	if c.ProcessState.ExitCode() != 1 || !strings.Contains(told, "skep: load an image on "+worker+": ") || !strings.Contains(told, "nothing was heard of it") {
+		t.Errorf("%v: %s", err, told)
+	}
+	if took := time.Since(begin); took > time.Minute {
+		t.Errorf("it took %s", took)
+	}
+	if has := docker(t, "exec", manager, "docker", "image", "ls", "-q", "large:1"); has == "" {
+		t.Errorf("%s has no image", manager)
+	}
+
+	docker(t, "unpause", worker)
+	eventually(t, time.Minute, "the worker is ready", func() error {
+		for _, n := range u.nodes(env) {
+			if n.Status != "running" || n.Swarm != "ready" {
+				return fmt.Errorf("%s is %s and %s in the swarm", n.Name, n.Status, n.Swarm)
+			}
+		}
+		return nil
+	})
+	if r := u.must(build...); !strings.Contains(r.errs, "sending image large:1 to 1 of 2 nodes") {
+		t.Errorf("sent again: %s", r.errs)
+	}
+}
