@@ -41,8 +41,9 @@ type progress struct {
 // sending is how far a node is.
 type sending struct {
 	swarm.Sent
-	took time.Duration // until it had all, 0 before
-	told bool          // that it had all
+	all  bool          // it has all of it
+	took time.Duration // until then
+	told bool          // that it has
 }
 
 func (s *skep) progress() *progress {
@@ -63,11 +64,7 @@ func (p *progress) Begin(image string, lacking, nodes int) {
 func (p *progress) Sent(sent swarm.Sent) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	node := &sending{Sent: sent}
-	if sent.Bytes >= sent.Size {
-		node.took = time.Since(p.begun)
-	}
-	p.nodes[sent.Node] = node
+	p.nodes[sent.Node] = &sending{Sent: sent, all: sent.Bytes >= sent.Size, took: time.Since(p.begun)}
 	every := plainEvery
 	if p.terminal {
 		every = redrawEvery
@@ -98,8 +95,12 @@ func (p *progress) tell() {
 		if sent.told && !p.terminal {
 			continue
 		}
-		sent.told = sent.took > 0
-		line := node + ": " + travel(sent.Sent, cmp.Or(sent.took, time.Since(p.begun)))
+		sent.told = sent.all
+		took := sent.took
+		if !sent.all {
+			took = time.Since(p.begun)
+		}
+		line := node + ": " + travel(sent.Sent, took)
 		if sent.By != "" {
 			line += ", by way of " + sent.By
 		}
@@ -109,7 +110,9 @@ func (p *progress) tell() {
 		text.WriteString(line + "\n")
 		p.drawn++
 	}
-	_, _ = io.WriteString(p.out, text.String())
+	if text.Len() > 0 {
+		_, _ = io.WriteString(p.out, text.String())
+	}
 }
 
 // travel is how far it is: bytes of bytes, the rate, and the time left.

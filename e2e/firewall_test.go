@@ -34,7 +34,8 @@ func TestFirewall(t *testing.T) {
 	f.reaches(1, 22)
 	f.dropsSwarmTraffic(0)
 
-	f.must("app", "deploy", "-p", fmt.Sprintf("%d:9090", publishedPort), "-r", "2", "hello", helloImage, env)
+	// Kept off the node that comes later, so that its tasks come back where they were.
+	f.must("app", "deploy", "-p", fmt.Sprintf("%d:9090", publishedPort), "-r", "2", "--placement", "node.hostname!="+env+"-worker-2", "hello", helloImage, env)
 	// Somebody's container, which Docker's own rules would let everybody reach.
 	f.on(1, "docker run -d --restart always -p 9999:9090 "+helloImage)
 	f.reaches(0, 22, publishedPort)

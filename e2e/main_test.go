@@ -133,6 +133,13 @@ func (u *user) command(ctx context.Context, args ...string) *exec.Cmd {
 	return c
 }
 
+// limited is command for what has to end in time: where it hangs, it says where.
+func (u *user) limited(ctx context.Context, args ...string) *exec.Cmd {
+	c := u.command(ctx, args...)
+	c.Cancel, c.WaitDelay = func() error { return c.Process.Signal(syscall.SIGQUIT) }, 10*time.Second
+	return c
+}
+
 // run runs skep to its end, whatever that is.
 func (u *user) run(args ...string) result {
 	u.t.Helper()
@@ -144,9 +151,7 @@ func (u *user) feed(stdin string, args ...string) result {
 	u.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
-	c := u.command(ctx, args...)
-	// One that hangs says where.
-	c.Cancel, c.WaitDelay = func() error { return c.Process.Signal(syscall.SIGQUIT) }, 10*time.Second
+	c := u.limited(ctx, args...)
 	var out, errs bytes.Buffer
 	c.Stdin, c.Stdout, c.Stderr = strings.NewReader(stdin), &out, &errs
 	begin := time.Now()

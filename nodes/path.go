@@ -108,7 +108,7 @@ func (p *proof) prepare(ctx context.Context, all []providers.Machine) error {
 			p.env.Log.Info(fmt.Sprintf("sending skep itself to %d of %d nodes, which prove the way between them", lacking, len(fit)))
 		},
 		Warn: func(node string, err error) {
-			p.env.Log.Warn("its neighbour could not pass skep on; sending it from here", "node", node, "error", err)
+			p.env.Log.Warn("skep could not be passed on; sending it from here", "node", node, "error", err)
 		},
 	}
 	p.image, err = c.Bring(ctx, fit)

@@ -119,7 +119,7 @@ func ship(ctx context.Context, env Environment, manager *swarm.Engine, image *im
 			log.Info(fmt.Sprintf("sending the relay to %d of %d nodes", lacking, len(all)))
 		},
 		Warn: func(node string, err error) {
-			log.Warn("its neighbour could not pass the relay on; sending it from here", "node", node, "error", err)
+			log.Warn("the relay could not be passed on; sending it from here", "node", node, "error", err)
 		},
 	}
 	id, err = c.Bring(ctx, fit)

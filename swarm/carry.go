@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	api "github.com/docker/docker/api/types/swarm"
+	"golang.org/x/sync/errgroup"
 )
 
 // LocalDriver is what nodes on this computer are labelled with: no uplink is
@@ -33,13 +34,17 @@ type Carriage struct {
 // Bring sees to it that all engines have the image, and returns its ID there.
 func (c Carriage) Bring(ctx context.Context, engines []*Engine) (string, error) {
 	ids := c.Cargo.IDs()
+	held := make([]string, len(engines))
+	look := func(i int, e *Engine) (err error) {
+		held[i], err = e.Holds(ctx, ids)
+		return err
+	}
+	if err := each(engines, look); err != nil {
+		return "", err
+	}
 	var lacking []*Engine
-	for _, e := range engines {
-		id, err := e.Holds(ctx, ids)
-		if err != nil {
-			return "", err
-		}
-		if id == "" {
+	for i, e := range engines {
+		if held[i] == "" {
 			lacking = append(lacking, e)
 		}
 	}
@@ -48,29 +53,33 @@ func (c Carriage) Bring(ctx context.Context, engines []*Engine) (string, error) 
 		if err := c.deliver(ctx, lacking); err != nil {
 			return "", err
 		}
-	}
-	id := ""
-	for _, e := range engines {
-		has, err := e.Holds(ctx, ids)
-		if err != nil {
+		if err := each(engines, look); err != nil {
 			return "", err
 		}
-		if has == "" {
+	}
+	for i, e := range engines {
+		switch held[i] {
+		case "":
 			return "", fmt.Errorf("%s took image %s but does not know it by its ID", e.Node(), cmp.Or(c.Name, ids[0]))
-		}
-		if id != "" && id != has {
+		case held[0]:
+		default:
 			return "", fmt.Errorf("%s keeps images otherwise than %s, so %s has another ID there: bring all engines to one image store", e.Node(), engines[0].Node(), cmp.Or(c.Name, ids[0]))
 		}
-		id = has
-		if c.Name == "" {
-			continue
-		}
-		// Loading alone does not tell when the engine was given the name.
-		if err := e.Tag(ctx, id, c.Name); err != nil {
-			return "", err
-		}
 	}
-	return id, nil
+	if c.Name == "" {
+		return held[0], nil
+	}
+	// Loading alone does not tell when the engine was given the name.
+	return held[0], each(engines, func(_ int, e *Engine) error { return e.Tag(ctx, held[0], c.Name) })
+}
+
+// each does something for all engines at once.
+func each(engines []*Engine, do func(i int, e *Engine) error) error {
+	var g errgroup.Group
+	for i, e := range engines {
+		g.Go(func() error { return do(i, e) })
+	}
+	return g.Wait()
 }
 
 func (c Carriage) deliver(ctx context.Context, lacking []*Engine) error {
@@ -107,11 +116,12 @@ func (c Carriage) groups(engines []*Engine) [][]*Engine {
 // that it cannot reach are sent to from here.
 func (c Carriage) send(ctx context.Context, group []*Engine) error {
 	skip := make([]int, len(group))
-	for i, e := range group {
-		var err error
-		if skip[i], err = e.Knows(ctx, c.Cargo.Layers()); err != nil {
-			return err
-		}
+	_ = each(group, func(i int, e *Engine) error {
+		skip[i] = e.Knows(ctx, c.Cargo.Layers())
+		return nil
+	})
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	if len(group) == 1 {
 		return group[0].Send(ctx, c.Cargo, skip[0], c.Told)

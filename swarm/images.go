@@ -36,15 +36,11 @@ func (e *Engine) Has(ctx context.Context, image string) (bool, error) {
 // Lacking picks the engines that do not hold the image.
 func Lacking(ctx context.Context, image string, engines []*Engine) ([]*Engine, error) {
 	has := make([]bool, len(engines))
-	g, gctx := errgroup.WithContext(ctx)
-	for i, e := range engines {
-		g.Go(func() error {
-			var err error
-			has[i], err = e.Has(gctx, image)
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
+	err := each(engines, func(i int, e *Engine) (err error) {
+		has[i], err = e.Has(ctx, image)
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
 	var lacking []*Engine
