@@ -41,10 +41,11 @@ type progress struct {
 // sending is how far a node is.
 type sending struct {
 	swarm.Sent
-	all  bool          // it has all of it
 	took time.Duration // until then
-	told bool          // that it has
+	told bool          // that it had all of it
 }
+
+func (s *sending) all() bool { return s.Bytes >= s.Size }
 
 func (s *skep) progress() *progress {
 	f, ok := s.Err.(*os.File)
@@ -64,7 +65,7 @@ func (p *progress) Begin(image string, lacking, nodes int) {
 func (p *progress) Sent(sent swarm.Sent) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.nodes[sent.Node] = &sending{Sent: sent, all: sent.Bytes >= sent.Size, took: time.Since(p.begun)}
+	p.nodes[sent.Node] = &sending{Sent: sent, took: time.Since(p.begun)}
 	every := plainEvery
 	if p.terminal {
 		every = redrawEvery
@@ -95,9 +96,9 @@ func (p *progress) tell() {
 		if sent.told && !p.terminal {
 			continue
 		}
-		sent.told = sent.all
+		sent.told = sent.all()
 		took := sent.took
-		if !sent.all {
+		if !sent.all() {
 			took = time.Since(p.begun)
 		}
 		line := node + ": " + travel(sent.Sent, took)

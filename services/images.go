@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"skep/images"
@@ -15,7 +16,6 @@ import (
 	"github.com/docker/docker/client"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
 )
 
 // source is what an image becomes in a service.
@@ -151,23 +151,22 @@ func (x Executor) held(ctx context.Context, ref string) ([]holding, error) {
 	for _, n := range nodes {
 		engines = append(engines, holding{from: n.Client})
 	}
-	var g errgroup.Group
+	var looking sync.WaitGroup
 	for i := range engines {
-		g.Go(func() error {
+		looking.Go(func() {
 			h := &engines[i]
 			found, err := h.from.ImageInspect(ctx, ref)
 			if err != nil {
-				return nil // it has none
+				return // it has none
 			}
 			h.id, h.named = found.ID, found.Metadata.LastTagTime
 			h.platforms = []ocispec.Platform{{OS: found.Os, Architecture: found.Architecture}}
 			if found.Config != nil {
 				h.labels = found.Config.Labels
 			}
-			return nil
 		})
 	}
-	_ = g.Wait()
+	looking.Wait()
 	return slices.DeleteFunc(engines, func(h holding) bool { return h.id == "" }), context.Cause(ctx)
 }
 

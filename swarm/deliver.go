@@ -7,9 +7,9 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 
 	imageapi "github.com/docker/docker/api/types/image"
-	"golang.org/x/sync/errgroup"
 )
 
 // Cargo is an image that can be sent to engines.
@@ -73,17 +73,16 @@ func (e *Engine) Knows(ctx context.Context, layers []string) int {
 		return 0
 	}
 	counts := make([]int, len(all))
-	var g errgroup.Group
+	var looking sync.WaitGroup
 	for i, one := range all {
-		g.Go(func() error {
+		looking.Go(func() {
 			// One that is removed meanwhile has no layers to offer.
 			if found, err := e.ImageInspect(ctx, one.ID); err == nil {
 				counts[i] = common(found.RootFS.Layers, layers)
 			}
-			return nil
 		})
 	}
-	_ = g.Wait()
+	looking.Wait()
 	return slices.Max(append(counts, 0))
 }
 
